@@ -1,0 +1,117 @@
+import ControlPlane
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Keys
+import NIOCore
+import Tenancy
+
+/// One call of the admin API that may go ahead: who calls, about which organization, with what.
+struct AdminCall: Sendable {
+    let request: Request
+    let administrator: Administrator
+    /// The organization of the path; the platform's own for platform paths.
+    let organization: Organization
+    let parameters: Parameters
+    let cursors: CursorSeal
+    let publicURL: String
+
+    /// An id in the path. What cannot be one is what nobody has.
+    func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(AdminError) -> Identifier<Kind> {
+        guard let text = parameters.get(name), let id = Identifier<Kind>(text) else { throw .notFound }
+        return id
+    }
+
+    // MARK: Conditions
+
+    /// What `If-Match` says; absent means any version.
+    func condition() throws(AdminError) -> VersionCondition {
+        let header = request.headers[values: .ifMatch].joined(separator: ",")
+        guard !header.isEmpty else { return .any }
+        let tags = header.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        if tags == ["*"] { return .any }
+        // A tag of another form, weak ones included, matches no state (RFC 9110 §13.1.1).
+        return .oneOf(tags.compactMap { tag in
+            guard tag.hasPrefix("\"v"), tag.hasSuffix("\""), tag.utf8.count > 3 else { return nil }
+            return Int64(tag.dropFirst(2).dropLast())
+        })
+    }
+
+    /// What `If-Match` says, where one has to be there.
+    func requiredCondition() throws(AdminError) -> VersionCondition {
+        guard request.headers[.ifMatch] != nil else { throw .preconditionRequired }
+        return try condition()
+    }
+
+    // MARK: Body
+
+    /// The members of a JSON object.
+    func body() async throws -> Members {
+        try await Members(json(["application/json"]), isPatch: false)
+    }
+
+    /// The members of a merge patch (RFC 7396).
+    func patch() async throws -> Members {
+        try await Members(patchValue(), isPatch: true)
+    }
+
+    /// A merge patch as a value, for things that are patched as whole documents.
+    func patchValue() async throws -> JSONValue {
+        try await json(["application/json", "application/merge-patch+json"])
+    }
+
+    /// Makes sure that a call without arguments has none: no body, or an empty object.
+    func noBody() async throws {
+        guard request.headers[.contentType] != nil else {
+            guard try await request.wholeBody(upTo: 0).readableBytes == 0 else { throw AdminError.unsupportedMediaType }
+            return
+        }
+        try await body().finish()
+    }
+
+    private func json(_ mediaTypes: Set<String>) async throws -> JSONValue {
+        do {
+            return try await JSONBody(request, mediaTypes: mediaTypes).value
+        } catch JSONBody.Refusal.mediaType {
+            throw AdminError.unsupportedMediaType
+        } catch JSONBody.Refusal.tooLarge {
+            throw AdminError.tooLarge
+        } catch JSONBody.Refusal.malformed {
+            throw AdminError.malformed("The body is not valid JSON in UTF-8.")
+        }
+    }
+
+    // MARK: Replies
+
+    func reply(
+        _ status: HTTPResponse.Status = .ok, _ body: [UInt8], version: Int64? = nil, event: EventID? = nil
+    ) -> Response {
+        var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-store"]
+        headers[.eTag] = version.map { "\"v\($0)\"" }
+        headers[.auditEvent] = event?.description
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+    }
+
+    /// 201 with the place of the new thing below this collection.
+    func created(_ id: String, _ body: [UInt8], version: Int64? = nil, event: EventID) -> Response {
+        var response = reply(.created, body, version: version, event: event)
+        response.headers[.location] = "\(publicURL)\(request.uri.path)/\(id)"
+        return response
+    }
+
+    func deleted(event: EventID) -> Response {
+        Response(status: .noContent, headers: [.cacheControl: "no-store", .auditEvent: event.description])
+    }
+}
+
+extension HTTPField.Name {
+    /// The event that a write was recorded as.
+    static let auditEvent: HTTPField.Name = {
+        guard let name = HTTPField.Name("Audit-Event") else { preconditionFailure("no header name") }
+        return name
+    }()
+    static let link: HTTPField.Name = {
+        guard let name = HTTPField.Name("Link") else { preconditionFailure("no header name") }
+        return name
+    }()
+}

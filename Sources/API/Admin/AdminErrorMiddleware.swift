@@ -1,0 +1,77 @@
+import Audit
+import ControlPlane
+import HTTPTypes
+import Hummingbird
+
+/// Renders administration's refusals as problems (RFC 9457).
+struct AdminErrorMiddleware: RouterMiddleware {
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch let error as AdminError {
+            return Problem(error).response(to: context.request.id)
+        }
+    }
+}
+
+extension Problem {
+    init(_ error: AdminError) {
+        switch error {
+        case .notFound:
+            self = .notFound
+        case .unauthenticated:
+            self.init(
+                .unauthorized, code: "unauthenticated", title: "An admin key is needed",
+                detail: "Send Authorization: Bearer and the key.",
+                headers: [.wwwAuthenticate: Self.challenge()])
+        case .invalidCredential:
+            self.init(
+                .unauthorized, code: "invalid_credential", title: "This admin key is not valid",
+                detail: "It is unknown, ended, or may not be used from this address.",
+                headers: [.wwwAuthenticate: Self.challenge(#"error="invalid_token""#)])
+        case .malformed(let detail):
+            self.init(.badRequest, code: "malformed_request", title: "The request cannot be read", detail: detail)
+        case .forbidden(let scope):
+            self.init(
+                .forbidden, code: "insufficient_scope", title: "The key lacks a scope",
+                detail: "This needs the scope \(scope.rawValue).",
+                headers: [
+                    .wwwAuthenticate: Self.challenge(#"error="insufficient_scope", scope="\#(scope.rawValue)""#)
+                ])
+        case .platformOnly:
+            self.init(
+                .forbidden, code: "platform_key_required", title: "Only the platform may do this",
+                detail: "Ask whoever runs this server.")
+        case .conflict(let detail):
+            self.init(.conflict, code: "conflict", title: "This contradicts what is there", detail: detail)
+        case .invalid(let errors):
+            self.init(
+                .unprocessableContent, code: "invalid", title: "The request is not valid",
+                detail: "See errors for each member.",
+                fields: errors.map { Field(pointer: $0.pointer, code: $0.code, detail: $0.detail) })
+        case .preconditionRequired:
+            self.init(
+                .preconditionRequired, code: "precondition_required", title: "If-Match is required",
+                detail: "Send the ETag of the state you mean to change.")
+        case .preconditionFailed:
+            self.init(
+                .preconditionFailed, code: "precondition_failed", title: "It has changed meanwhile",
+                detail: "Read it again and decide anew.")
+        case .unsupportedMediaType:
+            self.init(
+                .unsupportedMediaType, code: "unsupported_media_type", title: "The body has to be JSON",
+                detail: "Send Content-Type: application/json; for PATCH also application/merge-patch+json.")
+        case .tooLarge:
+            self.init(
+                .contentTooLarge, code: "too_large", title: "The request is too large", headers: [.connection: "close"])
+        case .unavailable(let retryAfter):
+            self = .unavailable(retryAfter: retryAfter)
+        }
+    }
+
+    private static func challenge(_ parameters: String? = nil) -> String {
+        [#"Bearer realm="gatehouse""#, parameters].compactMap { $0 }.joined(separator: ", ")
+    }
+}

@@ -1,0 +1,63 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/admin-keys` and `/v1/organizations/{org}/admin-keys`
+struct AdminKeysEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("admin-keys", .adminKeysRead, in: .platform, .organization, use: list)
+        table.post("admin-keys", .adminKeysWrite, in: .platform, .organization, use: create)
+        table.get("admin-keys/{key}", .adminKeysRead, in: .platform, .organization, use: get)
+        table.delete("admin-keys/{key}", .adminKeysWrite, in: .platform, .organization, use: revoke)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "admin-keys")
+        let rows = try await administration.adminKeys.list(request.page, of: call.organization.id)
+        return request.reply(rows, id: \.id.uuid) { Self.json($0) }
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let wanted = NewAdminKey(
+            name: members.requiredString("name"), scopes: members.required("scopes") { $0.strings("scopes") } ?? [],
+            cidrs: members.strings("cidrs") ?? [], expiresAt: members.time("expires_at"))
+        try members.finish()
+        let made = try await administration.createAdminKey(
+            wanted, in: call.organization.id, by: call.administrator)
+        let key = made.value.key
+        return call.created(
+            key.id.description, Self.json(key, secret: made.value.secret), version: key.version, event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        let key = try await administration.adminKey(call.id("key"), of: call.organization.id)
+        return call.reply(.ok, Self.json(key), version: key.version)
+    }
+
+    private func revoke(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("key", of: AdminKeyID.self)
+        let done = try await administration.revokeAdminKey(
+            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
+        return call.deleted(event: done.event)
+    }
+
+    /// - Parameter secret: told once, in the reply that made it.
+    private static func json(_ key: AdminKey, secret: Secret? = nil) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", key.id.description)
+            json.string("name", key.name)
+            if let secret { json.string("secret", secret.revealed) }
+            json.strings("scopes", key.scopes)
+            json.strings("cidrs", key.cidrs)
+            json.string("created_by", key.createdBy)
+            json.time("created_at", key.createdAt)
+            json.optional("expires_at", time: key.expiresAt)
+            json.optional("last_used_at", time: key.lastUsedAt)
+            json.optional("revoked_at", time: key.revokedAt)
+        }
+    }
+}

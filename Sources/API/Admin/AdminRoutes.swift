@@ -1,0 +1,139 @@
+package import ControlPlane
+import HTTPTypes
+package import Hummingbird
+package import Keys
+import Tenancy
+
+// The admin API (`/v1`): JSON in, JSON out, problems of RFC 9457. One file per resource; each names its routes together
+// with the scope they need.
+
+/// Every route of the admin API.
+package struct AdminRoutes: Sendable {
+    private let administration: Administration
+    private let authentication: AdminAuthentication
+    private let cursors: CursorSeal
+
+    /// - Parameter cursorKey: proves that a page cursor is one of ours; the same on every node.
+    package init(administration: Administration, authentication: AdminAuthentication, cursorKey: AuthenticationKey) {
+        self.administration = administration
+        self.authentication = authentication
+        cursors = CursorSeal(key: cursorKey)
+    }
+
+    package func add(to router: Router<AppContext>) {
+        let group = router.group("v1")
+            .add(middleware: AdminErrorMiddleware())
+            .add(middleware: AuthenticateAdministrator(authentication: authentication))
+            .group(context: AdminContext.self)
+        let table = AdminRouteTable(
+            group: group, gate: AdminGate(administration: administration, authentication: authentication),
+            cursors: cursors, publicURL: administration.settings.publicURL)
+
+        OrganizationsEndpoint(administration: administration).addRoutes(to: table)
+        DomainsEndpoint(administration: administration).addRoutes(to: table)
+        UsersEndpoint(administration: administration).addRoutes(to: table)
+        InvitationsEndpoint(administration: administration).addRoutes(to: table)
+        IdentityProvidersEndpoint(administration: administration).addRoutes(to: table)
+        ResourcesEndpoint(administration: administration).addRoutes(to: table)
+        SigningKeysEndpoint(administration: administration).addRoutes(to: table)
+        ClientsEndpoint(administration: administration).addRoutes(to: table)
+        ClientApprovalsEndpoint(administration: administration).addRoutes(to: table)
+        ScopePoliciesEndpoint(administration: administration).addRoutes(to: table)
+        GrantsEndpoint(administration: administration).addRoutes(to: table)
+        AdminKeysEndpoint(administration: administration).addRoutes(to: table)
+        AuditEventsEndpoint(administration: administration).addRoutes(to: table)
+    }
+}
+
+/// Where a collection lives.
+enum AdminPlace: Sendable {
+    /// `/v1/…`, for keys of the platform.
+    case platform
+    /// `/v1/organizations/{org}/…`, for keys of that organization and of the platform.
+    case organization
+}
+
+/// Adds routes, each with the scope it needs.
+struct AdminRouteTable {
+    typealias Handler = @Sendable (AdminCall) async throws -> Response
+
+    let group: RouterGroup<AdminContext>
+    let gate: AdminGate
+    let cursors: CursorSeal
+    let publicURL: String
+
+    func get(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
+        on(.get, path, scope, places, handler)
+    }
+    func post(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
+        on(.post, path, scope, places, handler)
+    }
+    func patch(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
+        on(.patch, path, scope, places, handler)
+    }
+    func delete(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
+        on(.delete, path, scope, places, handler)
+    }
+
+    private func on(
+        _ method: HTTPRequest.Method, _ path: String, _ scope: AdminScope, _ places: [AdminPlace],
+        _ handler: @escaping Handler
+    ) {
+        for place in places {
+            let full =
+                switch place {
+                case .platform: path
+                // `:suspend` and the empty path continue the organization's own segment.
+                case .organization:
+                    "organizations/{org}" + (path.isEmpty || path.hasPrefix(":") ? path : "/\(path)")
+                }
+            group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
+                let organization = try await gate.organization(place, context, holding: scope)
+                return try await handler(AdminCall(
+                    request: request, administrator: context.administrator, organization: organization,
+                    parameters: context.parameters, cursors: cursors, publicURL: publicURL))
+            }
+        }
+    }
+}
+
+/// Lets a key through that reaches the organization and holds the scope, checked in this order: whoever does not reach an
+/// organization cannot tell it from one that does not exist, whatever they lack besides.
+struct AdminGate: Sendable {
+    let administration: Administration
+    let authentication: AdminAuthentication
+
+    /// The organization a request is about.
+    ///
+    /// - Throws: ``AdminError/notFound``, ``AdminError/forbidden(missingScope:)``.
+    func organization(
+        _ place: AdminPlace, _ context: AdminContext, holding scope: AdminScope
+    ) async throws -> Organization {
+        let administrator = context.administrator
+        let id: OrganizationID
+        switch place {
+        case .platform: id = .platform
+        case .organization: id = try await named(context.parameters.get("org") ?? "")
+        }
+        guard administrator.reaches(id) else {
+            try await authentication.recordDenial(of: administrator, reason: "foreign_organization")
+            throw AdminError.notFound
+        }
+        let organization = try await administration.organization(id)
+        guard administrator.holds(scope) else {
+            try await authentication.recordDenial(of: administrator, reason: "missing_scope", missing: scope)
+            throw AdminError.forbidden(missingScope: scope)
+        }
+        return organization
+    }
+
+    /// An organization by id or slug. The platform's own rows are at `/v1/…` alone.
+    private func named(_ text: String) async throws -> OrganizationID {
+        var id = OrganizationID(text)
+        if id == nil, Organization.isValid(slug: text) {
+            id = try await administration.catalog.organization(slug: text)
+        }
+        guard let id, id != .platform else { throw AdminError.notFound }
+        return id
+    }
+}

@@ -1,0 +1,53 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/organizations/{org}/client-approvals`: what the organization decided about the clients it met.
+struct ClientApprovalsEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("client-approvals", .clientsRead, in: .organization, use: list)
+        table.get("client-approvals/{client}", .clientsRead, in: .organization, use: get)
+        table.post("client-approvals/{client}:approve", .clientsWrite, in: .organization, use: approve)
+        table.post("client-approvals/{client}:deny", .clientsWrite, in: .organization, use: deny)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "client-approvals")
+        let rows = try await administration.approvals(request.page, of: call.organization.id)
+        return request.reply(rows, id: \.admission.client.uuid, Self.json)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        call.reply(.ok, Self.json(try await administration.approval(of: call.id("client"), by: call.organization.id)))
+    }
+
+    private func approve(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let done = try await administration.approveClient(
+            call.id("client"), in: call.organization.id, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), event: done.event)
+    }
+
+    private func deny(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let done = try await administration.denyClient(
+            call.id("client"), in: call.organization.id, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), event: done.event)
+    }
+
+    private static func json(_ approval: Administration.Approval) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", approval.admission.client.description)
+            json.optional("client_id", approval.client?.wireID)
+            json.optional("name", approval.client?.name)
+            json.optional("kind", approval.client?.kind.rawValue)
+            json.optional("redirect_uris", approval.client?.redirectURIs)
+            json.string("registry", approval.admission.registry == .platform ? "platform" : "organization")
+            json.string("status", approval.admission.status.rawValue)
+            json.time("created_at", approval.admission.createdAt)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/clients` and `/v1/organizations/{org}/clients`
+struct ClientsEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("clients", .clientsRead, in: .platform, .organization, use: list)
+        table.post("clients", .clientsWrite, in: .platform, .organization, use: create)
+        table.get("clients/{client}", .clientsRead, in: .platform, .organization, use: get)
+        table.patch("clients/{client}", .clientsWrite, in: .platform, .organization, use: update)
+        table.delete("clients/{client}", .clientsWrite, in: .platform, .organization, use: delete)
+        table.post("clients/{client}/secrets", .clientsWrite, in: .platform, .organization, use: rotateSecret)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "clients")
+        let rows = try await administration.clients.list(request.page, of: call.organization.id)
+        return request.reply(rows, id: \.id.uuid) { Self.json($0) }
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let kind = members.word("kind", of: Client.Kind.self) ?? .registered
+        if kind != .registered {
+            members.add(FieldError("/kind", "unsupported", "Administrators make registered clients."))
+        }
+        var wanted = NewClient(
+            name: members.requiredString("name"),
+            redirectURIs: members.required("redirect_uris") { $0.strings("redirect_uris") } ?? [])
+        wanted.grantTypes = members.strings("grant_types") ?? wanted.grantTypes
+        wanted.authenticationMethod = members.word("token_endpoint_auth_method") ?? wanted.authenticationMethod
+        wanted.applicationType = members.word("application_type")
+        wanted.scopeCeiling = members.strings("scope_ceiling")
+        wanted.clientURI = members.string("client_uri")
+        wanted.logoURI = members.string("logo_uri")
+        wanted.policyURI = members.string("policy_uri")
+        wanted.tosURI = members.string("tos_uri")
+        try members.finish()
+        let made = try await administration.createClient(
+            wanted, in: call.organization.id, by: call.administrator)
+        let client = made.value.client
+        return call.created(
+            client.id.description, Self.json(client, secret: made.value.secret), version: client.version,
+            event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        let client = try await administration.client(call.id("client"), in: call.organization.id)
+        return call.reply(.ok, Self.json(client), version: client.version)
+    }
+
+    private func update(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("client", of: ClientID.self)
+        let condition = try call.requiredCondition()
+        var members = try await call.patch()
+        var update = ClientUpdate()
+        update.name = members.string("name")
+        update.redirectURIs = members.strings("redirect_uris")
+        update.scopeCeiling = members.patch(strings: "scope_ceiling")
+        update.clientURI = members.patch(string: "client_uri")
+        update.logoURI = members.patch(string: "logo_uri")
+        update.policyURI = members.patch(string: "policy_uri")
+        update.tosURI = members.patch(string: "tos_uri")
+        update.status = members.word("status")
+        try members.finish()
+        let done = try await administration.updateClient(
+            id, update, if: condition, in: call.organization.id, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+    }
+
+    private func delete(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("client", of: ClientID.self)
+        let done = try await administration.deleteClient(
+            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
+        return call.deleted(event: done.event)
+    }
+
+    private func rotateSecret(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let done = try await administration.rotateClientSecret(
+            call.id("client"), in: call.organization.id, by: call.administrator)
+        return call.reply(
+            .created, Self.json(done.value.client, secret: done.value.secret), version: done.value.client.version,
+            event: done.event)
+    }
+
+    /// - Parameter secret: told once, in the reply that made it.
+    private static func json(_ client: Client, secret: Secret? = nil) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", client.id.description)
+            json.string("client_id", client.wireID)
+            if let secret { json.string("client_secret", secret.revealed) }
+            json.string("kind", client.kind.rawValue)
+            json.string("name", client.name)
+            json.strings("redirect_uris", client.redirectURIs)
+            json.strings("grant_types", client.grantTypes)
+            json.strings("response_types", client.responseTypes)
+            json.string("token_endpoint_auth_method", client.authenticationMethod.rawValue)
+            json.optional("application_type", client.applicationType?.rawValue)
+            json.optional("scope_ceiling", client.scopeCeiling)
+            json.optional("client_uri", client.clientURI)
+            json.optional("logo_uri", client.logoURI)
+            json.optional("policy_uri", client.policyURI)
+            json.optional("tos_uri", client.tosURI)
+            json.string("status", client.status.rawValue)
+            json.optional("expires_at", time: client.expiresAt)
+            json.time("created_at", client.createdAt)
+            json.time("updated_at", client.updatedAt)
+        }
+    }
+}

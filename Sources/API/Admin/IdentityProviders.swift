@@ -1,0 +1,83 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/organizations/{org}/identity-providers`
+struct IdentityProvidersEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("identity-providers", .identityProvidersRead, in: .organization, use: list)
+        table.post("identity-providers", .identityProvidersWrite, in: .organization, use: create)
+        table.get("identity-providers/{provider}", .identityProvidersRead, in: .organization, use: get)
+        table.patch("identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: update)
+        table.delete("identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: delete)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "identity-providers")
+        let rows = request.page(of: try await administration.providers.all(of: call.organization.id), id: \.id.uuid)
+        return request.reply(rows, id: \.id.uuid, Self.json)
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let kind = members.required("kind") { $0.word("kind", of: IdentityProviderRecord.Kind.self) }
+        let wanted = NewIdentityProvider(
+            kind: kind ?? .stytchB2B, name: members.requiredString("name"),
+            projectID: members.requiredString("project_id"), secret: Secret(members.requiredString("secret")),
+            upstreamOrganization: members.string("organization_id"), baseURL: members.string("base_url"),
+            authoritativeDomains: members.strings("authoritative_domains") ?? [])
+        try members.finish()
+        let made = try await administration.createIdentityProvider(
+            wanted, in: call.organization, by: call.administrator)
+        return call.created(
+            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        let provider = try await administration.identityProvider(call.id("provider"), of: call.organization.id)
+        return call.reply(.ok, Self.json(provider), version: provider.version)
+    }
+
+    private func update(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("provider", of: IdentityProviderID.self)
+        let condition = try call.requiredCondition()
+        var members = try await call.patch()
+        var update = IdentityProviderUpdate()
+        update.name = members.string("name")
+        update.secret = members.string("secret").map { Secret($0) }
+        update.baseURL = members.patch(string: "base_url")
+        update.authoritativeDomains = members.strings("authoritative_domains")
+        update.status = members.word("status")
+        try members.finish()
+        let done = try await administration.updateIdentityProvider(
+            id, update, if: condition, in: call.organization, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+    }
+
+    private func delete(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("provider", of: IdentityProviderID.self)
+        let done = try await administration.deleteIdentityProvider(
+            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
+        return call.deleted(event: done.event)
+    }
+
+    /// Everything but the secret, of which only is said whether there is one (T-05).
+    private static func json(_ provider: IdentityProviderRecord) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", provider.id.description)
+            json.string("kind", provider.kind.rawValue)
+            json.string("name", provider.name)
+            json.string("status", provider.status.rawValue)
+            json.string("project_id", provider.configuration.projectID)
+            json.optional("organization_id", provider.configuration.upstreamOrganization)
+            json.optional("base_url", provider.configuration.baseURL)
+            json.bool("has_secret", provider.sealedSecret != nil)
+            json.strings("authoritative_domains", provider.authoritativeDomains)
+            json.time("created_at", provider.createdAt)
+            json.time("updated_at", provider.updatedAt)
+        }
+    }
+}

@@ -1,0 +1,60 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/organizations/{org}/invitations`
+struct InvitationsEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("invitations", .invitationsRead, in: .organization, use: list)
+        table.post("invitations", .invitationsWrite, in: .organization, use: create)
+        table.get("invitations/{invitation}", .invitationsRead, in: .organization, use: get)
+        table.delete("invitations/{invitation}", .invitationsWrite, in: .organization, use: revoke)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "invitations")
+        let rows = try await administration.users.invitations(request.page, of: call.organization.id)
+        return request.reply(rows, id: \.id.uuid) { Self.json($0) }
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let email = members.requiredString("email")
+        let name = members.string("name")
+        let lifetime = members.integer("expires_in_seconds")
+        try members.finish()
+        let made = try await administration.createInvitation(
+            email: email, name: name, lifetimeSeconds: lifetime, in: call.organization.id, by: call.administrator)
+        let invitation = made.value.invitation
+        return call.created(
+            invitation.id.description, Self.json(invitation, link: made.value.link), event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        call.reply(.ok, Self.json(try await administration.invitation(call.id("invitation"), of: call.organization.id)))
+    }
+
+    private func revoke(_ call: AdminCall) async throws -> Response {
+        let done = try await administration.revokeInvitation(
+            call.id("invitation"), in: call.organization.id, by: call.administrator)
+        return call.deleted(event: done.event)
+    }
+
+    /// - Parameter link: told once, in the reply that made it.
+    private static func json(_ invitation: Invitation, link: Secret? = nil) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", invitation.id.description)
+            json.string("email", invitation.email)
+            json.optional("name", invitation.name)
+            if let link { json.string("link", link.revealed) }
+            json.string("created_by", invitation.createdBy)
+            json.time("created_at", invitation.createdAt)
+            json.time("expires_at", invitation.expiresAt)
+            json.optional("accepted_at", time: invitation.acceptedAt)
+            json.optional("revoked_at", time: invitation.revokedAt)
+        }
+    }
+}

@@ -1,0 +1,181 @@
+import Audit
+import ControlPlane
+import Foundation
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/organizations/{org}/scope-policies`
+struct ScopePoliciesEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("scope-policies", .policiesRead, in: .organization, use: list)
+        table.post("scope-policies", .policiesWrite, in: .organization, use: create)
+        table.post("scope-policies:evaluate", .policiesRead, in: .organization, use: evaluate)
+        table.get("scope-policies/{policy}", .policiesRead, in: .organization, use: get)
+        table.patch("scope-policies/{policy}", .policiesWrite, in: .organization, use: update)
+        table.delete("scope-policies/{policy}", .policiesWrite, in: .organization, use: delete)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "scope-policies")
+        let rows = request.page(of: try await administration.policies.all(of: call.organization.id), id: \.id.uuid)
+        return request.reply(rows, id: \.id.uuid, Self.json)
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        let draft = try await StatementDocument.draft(from: call.body())
+        let made = try await administration.createScopePolicy(draft, in: call.organization.id, by: call.administrator)
+        return call.created(
+            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        let statement = try await administration.scopePolicy(call.id("policy"), of: call.organization.id)
+        return call.reply(.ok, Self.json(statement), version: statement.version)
+    }
+
+    private func update(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("policy", of: ScopePolicyID.self)
+        let condition = try call.requiredCondition()
+        let patch = try await call.patchValue()
+        guard patch.object != nil else { throw AdminError.invalid([FieldError("", "type", "This must be an object.")]) }
+        let done = try await administration.updateScopePolicy(
+            id, if: condition, in: call.organization.id, by: call.administrator
+        ) { draft in
+            try StatementDocument.draft(from: Members(StatementDocument.value(of: draft).merged(with: patch), isPatch: false))
+        }
+        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+    }
+
+    private func delete(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("policy", of: ScopePolicyID.self)
+        let done = try await administration.deleteScopePolicy(
+            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
+        return call.deleted(event: done.event)
+    }
+
+    /// What policy would say now, and why. Writes nothing.
+    private func evaluate(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let user = members.required("user") { $0.id("user", of: UserID.self) }
+        let client = members.required("client") { $0.id("client", of: ClientID.self) }
+        let resource = members.required("resource") { $0.id("resource", of: ResourceID.self) }
+        let scopes = members.strings("scopes") ?? []
+        try members.finish()
+        guard let user, let client, let resource else { throw AdminError.notFound }
+        let decision = try await administration.evaluate(
+            user: user, client: client, resource: resource, scopes: scopes, in: call.organization.id,
+            at: call.administrator.now)
+        return call.reply(.ok, JSONWriter.object { json in
+            json.string("decision", decision.info.decision)
+            json.strings("granted", decision.granted)
+            json.strings("withheld", decision.withheld)
+            json.raws("trace", decision.findings.map { finding in
+                JSONWriter.object { json in
+                    json.string("scope", finding.scope)
+                    json.string("result", finding.result.rawValue)
+                    json.string("rule", finding.rule)
+                }
+            })
+        })
+    }
+
+    private static func json(_ statement: ScopePolicyStatement) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", statement.id.description)
+            StatementDocument.write(StatementDraft(statement), to: &json)
+            json.time("created_at", statement.createdAt)
+            json.time("updated_at", statement.updatedAt)
+        }
+    }
+}
+
+/// A policy statement as JSON.
+enum StatementDocument {
+    /// - Throws: ``AdminError/invalid(_:)``.
+    static func draft(from members: Members) throws(AdminError) -> StatementDraft {
+        var members = members
+        let effect = members.required("effect") { $0.word("effect", of: ScopePolicyStatement.Effect.self) }
+        var draft = StatementDraft(
+            name: members.requiredString("name"), effect: effect ?? .deny, principals: .init(),
+            scopes: members.required("scopes") { $0.strings("scopes") } ?? [])
+        draft.principals = members.required("principals") { $0.object("principals", principals) } ?? .init()
+        draft.clients = members.object("clients", clients) ?? .init()
+        draft.resources = members.ids("resources") ?? []
+        draft.conditions = members.object("conditions", conditions) ?? .init()
+        try members.finish()
+        return draft
+    }
+
+    private static func principals(_ members: inout Members) -> ScopePolicyStatement.Principals {
+        ScopePolicyStatement.Principals(
+            everyone: members.bool("everyone") ?? false, users: members.ids("users") ?? [],
+            groups: members.ids("groups") ?? [], roles: members.ids("roles") ?? [],
+            services: members.strings("services") ?? [])
+    }
+
+    private static func clients(_ members: inout Members) -> ScopePolicyStatement.Clients {
+        ScopePolicyStatement.Clients(
+            kinds: members.words("kinds"), ids: members.strings("ids"), hosts: members.strings("hosts"))
+    }
+
+    private static func conditions(_ members: inout Members) -> ScopePolicyStatement.Conditions {
+        ScopePolicyStatement.Conditions(
+            ipRanges: members.strings("ip_ranges"), maxAuthAgeSeconds: members.integer("max_auth_age_seconds"),
+            mfa: members.bool("mfa"), validFrom: members.time("valid_from"), validUntil: members.time("valid_until"))
+    }
+
+    /// The statement as the value that a merge patch goes into; absent members are absent.
+    static func value(of draft: StatementDraft) -> JSONValue {
+        .object(draft.members)
+    }
+
+    static func write(_ draft: StatementDraft, to json: inout JSONWriter) {
+        json.string("name", draft.name)
+        json.string("effect", draft.effect.rawValue)
+        json.object("principals") { json in
+            json.bool("everyone", draft.principals.everyone)
+            json.strings("users", draft.principals.users.map(\.description))
+            json.strings("groups", draft.principals.groups.map(\.description))
+            json.strings("roles", draft.principals.roles.map(\.description))
+            json.strings("services", draft.principals.services)
+        }
+        json.object("clients") { json in
+            if let kinds = draft.clients.kinds { json.strings("kinds", kinds.map(\.rawValue)) }
+            if let ids = draft.clients.ids { json.strings("ids", ids) }
+            if let hosts = draft.clients.hosts { json.strings("hosts", hosts) }
+        }
+        json.strings("resources", draft.resources.map(\.description))
+        json.strings("scopes", draft.scopes)
+        json.object("conditions") { json in
+            let conditions = draft.conditions
+            if let ranges = conditions.ipRanges { json.strings("ip_ranges", ranges) }
+            if let age = conditions.maxAuthAgeSeconds { json.int("max_auth_age_seconds", age) }
+            if let mfa = conditions.mfa { json.bool("mfa", mfa) }
+            if let from = conditions.validFrom { json.time("valid_from", from) }
+            if let until = conditions.validUntil { json.time("valid_until", until) }
+        }
+    }
+}
+
+extension StatementDraft {
+    /// What ``StatementDocument/write(_:to:)`` writes, read back.
+    fileprivate var members: [String: JSONValue] {
+        let text = JSONWriter.object { StatementDocument.write(self, to: &$0) }
+        return (try? JSONText.parse(text))?.object ?? [:]
+    }
+}
+
+extension JSONValue {
+    /// MergePatch(self, patch) of RFC 7396 §2.
+    func merged(with patch: JSONValue) -> JSONValue {
+        guard case .object(let changes) = patch else { return patch }
+        var members = object ?? [:]
+        for (name, change) in changes {
+            members[name] = change == .null ? nil : (members[name] ?? .null).merged(with: change)
+        }
+        return .object(members)
+    }
+}

@@ -1,0 +1,73 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/signing-keys` and `/v1/organizations/{org}/signing-keys`. Private halves never leave (AT-08).
+struct SigningKeysEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("signing-keys", .signingKeysRead, in: .platform, .organization, use: list)
+        table.post("signing-keys", .signingKeysWrite, in: .platform, .organization, use: importKey)
+        table.get("signing-keys/{key}", .signingKeysRead, in: .platform, .organization, use: get)
+        table.post("signing-keys/{key}:rotate", .signingKeysWrite, in: .platform, .organization, use: rotate)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "signing-keys")
+        let rows = request.page(of: try await administration.signingKeys.all(of: call.organization.id), id: \.id.uuid)
+        return request.reply(rows, id: \.id.uuid, Self.json)
+    }
+
+    private func importKey(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let purpose = members.required("purpose") { $0.word("purpose", of: SigningKeyRecord.Purpose.self) }
+        let resource = members.required("resource") { $0.id("resource", of: ResourceID.self) }
+        let material: ImportedKeyMaterial? =
+            switch (members.string("private_key"), members.string("public_key")) {
+            case (let pem?, nil): .privateKey(Secret(pem))
+            case (nil, let pem?): .publicKey(pem)
+            default: nil
+            }
+        if let purpose, purpose != .access {
+            members.add(FieldError("/purpose", "unsupported", "Only keys for access tokens are imported."))
+        }
+        if material == nil {
+            members.add(FieldError("/private_key", "required", "Send private_key, or public_key alone."))
+        }
+        try members.finish()
+        guard let resource, let material else { throw AdminError.notFound }
+        let made = try await administration.importSigningKey(
+            material, for: resource, in: call.organization, by: call.administrator)
+        return call.created(made.value.id.description, Self.json(made.value), event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        call.reply(.ok, Self.json(try await administration.signingKey(call.id("key"), of: call.organization.id)))
+    }
+
+    private func rotate(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let done = try await administration.rotateSigningKey(
+            call.id("key"), of: call.organization, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), event: done.event)
+    }
+
+    private static func json(_ key: SigningKeyRecord) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", key.id.description)
+            json.string("purpose", key.purpose.rawValue)
+            json.optional("resource", key.resource?.description)
+            json.string("algorithm", key.algorithm.rawValue)
+            json.string("kid", key.kid)
+            json.string("public_key", key.publicKeyPEM)
+            json.bool("has_private_key", key.sealedPrivateKey != nil)
+            json.bool("imported", key.imported)
+            json.string("status", key.status.rawValue)
+            json.time("created_at", key.createdAt)
+            json.optional("activated_at", time: key.activatedAt)
+            json.optional("retired_at", time: key.retiredAt)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/organizations/{org}/users`
+struct UsersEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("users", .usersRead, in: .organization, use: list)
+        table.post("users", .usersWrite, in: .organization, use: create)
+        table.get("users/{user}", .usersRead, in: .organization, use: get)
+        table.patch("users/{user}", .usersWrite, in: .organization, use: update)
+        table.post("users/{user}:disable", .usersWrite, in: .organization, use: disable)
+        table.post("users/{user}:enable", .usersWrite, in: .organization, use: enable)
+        table.get("users/{user}/identities", .usersRead, in: .organization, use: identities)
+        table.post("users/{user}/identities", .usersWrite, in: .organization, use: link)
+        table.get("pending-identities", .usersRead, in: .organization, use: pending)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "users", filters: ["email"])
+        if let email = request.filters["email"] {
+            let found = try await administration.users.find(email: email, in: call.organization.id)
+            return request.reply(request.page(of: found.map { [$0] } ?? [], id: \.id.uuid), id: \.id.uuid, Self.json)
+        }
+        let rows = try await administration.users.list(request.page, of: call.organization.id)
+        return request.reply(rows, id: \.id.uuid, Self.json)
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let email = members.requiredString("email")
+        let name = members.string("name")
+        try members.finish()
+        let made = try await administration.createUser(
+            email: email, name: name, in: call.organization.id, by: call.administrator)
+        return call.created(
+            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        let user = try await administration.user(call.id("user"), of: call.organization.id)
+        return call.reply(.ok, Self.json(user), version: user.version)
+    }
+
+    private func update(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("user", of: UserID.self)
+        let condition = try call.condition()
+        var members = try await call.patch()
+        var update = UserUpdate()
+        update.email = members.string("email")
+        update.name = members.patch(string: "name")
+        try members.finish()
+        let done = try await administration.updateUser(
+            id, update, if: condition, in: call.organization.id, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+    }
+
+    private func disable(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let done = try await administration.disableUser(
+            call.id("user"), in: call.organization.id, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+    }
+
+    private func enable(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let done = try await administration.enableUser(
+            call.id("user"), in: call.organization.id, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+    }
+
+    private func identities(_ call: AdminCall) async throws -> Response {
+        let user = try await administration.user(call.id("user"), of: call.organization.id)
+        let request = try ListRequest(call, of: "identities/\(user.id)")
+        let all = try await administration.users.identities(of: user.id, in: call.organization.id)
+            .sorted { Self.position($0.key) < Self.position($1.key) }
+        let rest = request.position.map { last in all.drop { Self.position($0.key) <= last } } ?? all[...]
+        return request.reply(
+            Array(rest.prefix(request.limit + 1)), position: { Self.position($0.key) }, Self.json)
+    }
+
+    private func link(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("user", of: UserID.self)
+        var members = try await call.body()
+        let provider = members.required("identity_provider_id") { $0.id("identity_provider_id", of: IdentityProviderID.self) }
+        let population = members.string("provider")
+        let subject = members.requiredString("subject")
+        try members.finish()
+        guard let provider else { throw AdminError.notFound }
+        let made = try await administration.linkIdentity(
+            subject, at: provider, provider: population, to: id, in: call.organization.id, by: call.administrator)
+        return call.reply(.created, Self.json(made.value), event: made.event)
+    }
+
+    /// The newest 200 sign-ins that wait for an administrator.
+    private func pending(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "pending-identities")
+        let all = try await administration.users.pendingIdentities(of: call.organization.id)
+            .sorted { Self.position($0.key) < Self.position($1.key) }
+        let rest = request.position.map { last in all.drop { Self.position($0.key) <= last } } ?? all[...]
+        return request.reply(Array(rest.prefix(request.limit + 1)), position: { Self.position($0.key) }) { row in
+            JSONWriter.object { json in
+                Self.write(row.key, to: &json)
+                json.optional("email", row.email)
+            }
+        }
+    }
+
+    /// A text in whose order identities are listed.
+    private static func position(_ key: IdentityKey) -> String {
+        Base64URL.encode(sha256("\(key.identityProvider)|\(key.provider.utf8.count)|\(key.provider)|\(key.subject)"))
+    }
+
+    private static func write(_ key: IdentityKey, to json: inout JSONWriter) {
+        json.string("identity_provider_id", key.identityProvider.description)
+        json.string("provider", key.provider)
+        json.string("subject", key.subject)
+    }
+
+    private static func json(_ identity: LinkedIdentity) -> [UInt8] {
+        JSONWriter.object { json in
+            write(identity.key, to: &json)
+            json.string("user_id", identity.user.description)
+            json.time("created_at", identity.createdAt)
+        }
+    }
+
+    private static func json(_ user: User) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", user.id.description)
+            json.optional("email", user.email)
+            json.bool("email_verified", user.emailVerified)
+            json.optional("name", user.name)
+            json.string("status", user.status.rawValue)
+            json.time("created_at", user.createdAt)
+            json.time("updated_at", user.updatedAt)
+        }
+    }
+}

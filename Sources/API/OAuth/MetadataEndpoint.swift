@@ -1,0 +1,35 @@
+import ControlPlane
+import Hummingbird
+import Keys
+
+/// Authorization server metadata (RFC 8414 §3), at every URL that clients try.
+///
+/// The same bytes answer as `oauth-authorization-server` and as `openid-configuration`: clients ask for the second when
+/// they do not find the first. While no ID tokens are issued it names none of OpenID Connect's own members, since
+/// everything advertised has to work (RFC 8414 §6).
+struct MetadataEndpoint: Sendable {
+    private let documents = ReadyDocuments()
+
+    @Sendable func get(_ request: Request, _ context: IssuerContext) async throws -> Response {
+        documents.document(of: context.issuer, at: context.now, Self.render).response(to: request)
+    }
+
+    /// Arrays that would be empty are left out (RFC 8414 §3.2).
+    static func render(_ issuer: Issuer) -> [UInt8] {
+        JSONWriter.object(capacity: 1536) { json in
+            json.string("issuer", issuer.url)
+            json.string("authorization_endpoint", issuer.endpoint("oauth/authorize"))
+            json.string("token_endpoint", issuer.endpoint("oauth/token"))
+            json.string("registration_endpoint", issuer.endpoint("oauth/register"))
+            json.string("jwks_uri", issuer.endpoint("oauth/jwks"))
+            json.strings("scopes_supported", issuer.scopesSupported)
+            json.strings("response_types_supported", ["code"])
+            json.strings("response_modes_supported", ["query"])
+            json.strings("grant_types_supported", ["authorization_code", "refresh_token"])
+            json.strings(
+                "token_endpoint_auth_methods_supported", ["none", "client_secret_basic", "client_secret_post"])
+            json.strings("code_challenge_methods_supported", ["S256"])
+            json.bool("authorization_response_iss_parameter_supported", true)
+        }
+    }
+}

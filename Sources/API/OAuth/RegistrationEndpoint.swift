@@ -1,0 +1,78 @@
+import ControlPlane
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Keys
+import NIOCore
+import Tenancy
+
+/// `POST I/oauth/register`: dynamic client registration (RFC 7591 §3).
+struct RegistrationEndpoint: Sendable {
+    let registration: ClientRegistration
+
+    @Sendable func post(_ request: Request, _ context: IssuerContext) async throws -> Response {
+        let registered = try await registration.register(
+            Self.metadata(in: request), at: context.issuer, request: context.request, at: context.now)
+        return Self.response(to: registered)
+    }
+
+    /// - Throws: ``OAuthError`` `invalid_client_metadata` (RFC 7591 §3.2.2), or 413.
+    private static func metadata(in request: Request) async throws -> ClientMetadata {
+        do {
+            return try await JSONBody(request).decode()
+        } catch JSONBody.Refusal.mediaType {
+            throw OAuthError(
+                .invalidClientMetadata, "The body must be application/json in UTF-8.", reason: "media_type")
+        } catch JSONBody.Refusal.malformed {
+            throw OAuthError(.invalidClientMetadata, "The body is not valid JSON.", reason: "json_malformed")
+        } catch JSONBody.Refusal.tooLarge {
+            throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
+        } catch let error as DecodingError {
+            throw OAuthError(.invalidClientMetadata, error.inPlainWords, reason: "metadata_shape")
+        }
+    }
+
+    /// Everything that was registered, defaults included (RFC 7591 §3.2.1).
+    private static func response(to registered: ClientRegistration.Registered) -> Response {
+        let client = registered.client
+        let body = JSONWriter.object(capacity: 1024) { json in
+            json.string("client_id", client.wireID)
+            json.int("client_id_issued_at", Int(client.createdAt.timeIntervalSince1970))
+            if let secret = registered.secret {
+                json.string("client_secret", secret.revealed)
+                // A client in use never expires, nor does its secret; zero says so.
+                json.int("client_secret_expires_at", 0)
+            }
+            json.string("client_name", client.name)
+            if !client.redirectURIs.isEmpty { json.strings("redirect_uris", client.redirectURIs) }
+            json.strings("grant_types", client.grantTypes)
+            json.strings("response_types", client.responseTypes)
+            json.string("token_endpoint_auth_method", client.authenticationMethod.rawValue)
+            if let type = client.applicationType { json.string("application_type", type.rawValue) }
+            if let scopes = client.scopeCeiling { json.string("scope", scopes.joined(separator: " ")) }
+            if let uri = client.clientURI { json.string("client_uri", uri) }
+            if let uri = client.logoURI { json.string("logo_uri", uri) }
+            if let uri = client.policyURI { json.string("policy_uri", uri) }
+            if let uri = client.tosURI { json.string("tos_uri", uri) }
+        }
+        return Response(
+            status: .created,
+            headers: [.contentType: "application/json", .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+    }
+}
+
+extension DecodingError {
+    /// Which member has the wrong shape, named only if it is one of ours: the path holds nothing else.
+    fileprivate var inPlainWords: String {
+        let path: [any CodingKey]
+        switch self {
+        case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
+            path = context.codingPath
+        case .keyNotFound(let key, let context): path = context.codingPath + [key]
+        @unknown default: path = []
+        }
+        guard let member = path.first else { return "The body must be a JSON object." }
+        return "\(member.stringValue) has the wrong type."
+    }
+}

@@ -1,0 +1,72 @@
+import ControlPlane
+import CoreMetrics
+import HTTPTypes
+import Hummingbird
+import Keys
+import NIOCore
+
+/// `POST I/oauth/token` (RFC 6749 §3.2; OAuth 2.1 §3.2).
+struct TokenEndpoint: Sendable {
+    let issuance: TokenIssuance
+
+    @Sendable func post(_ request: Request, _ context: IssuerContext) async throws -> Response {
+        var grant = "none"
+        do {
+            let form = try await OAuthForm(request)
+            try form.refuseRepeated()
+            let wanted = try TokenRequest(form)
+            grant = wanted.grantType
+            let tokens = try await issuance.issue(
+                wanted, to: ClientCredentials(request.headers, form), from: context.issuer, request: context.request,
+                at: context.now)
+            Self.count(grant, outcome: "issued", reason: "none")
+            return TokenResponse(tokens).response
+        } catch let error as OAuthError {
+            Self.count(grant, outcome: error.code.rawValue, reason: error.reason)
+            throw error
+        }
+    }
+
+    private static func count(_ grant: String, outcome: String, reason: String) {
+        Counter(
+            label: "oauth_token_requests_total",
+            dimensions: [("grant", grant), ("outcome", outcome), ("reason", reason)]
+        ).increment()
+    }
+}
+
+extension TokenRequest {
+    /// - Throws: ``OAuthError``: `invalid_request` for what is missing, `unsupported_grant_type`.
+    init(_ form: OAuthForm) throws(OAuthError) {
+        switch try form.require("grant_type") {
+        case "authorization_code":
+            self = .authorizationCode(
+                code: try form.require("code"), redirectURI: form["redirect_uri"], codeVerifier: form["code_verifier"],
+                resources: form.all("resource"))
+        case "refresh_token":
+            self = .refreshToken(
+                token: Secret(try form.require("refresh_token")), scope: form["scope"], resources: form.all("resource"))
+        default:
+            throw OAuthError(.unsupportedGrantType, "This grant type is not supported.")
+        }
+    }
+}
+
+/// A successful token response (RFC 6749 §5.1).
+struct TokenResponse: Sendable {
+    let response: Response
+
+    init(_ tokens: IssuedTokens) {
+        let body = JSONWriter.object(capacity: 2048) { json in
+            json.string("access_token", tokens.accessToken)
+            json.string("token_type", tokens.tokenType)
+            json.int("expires_in", tokens.expiresIn)
+            if let refreshToken = tokens.refreshToken { json.string("refresh_token", refreshToken.revealed) }
+            json.string("scope", tokens.scope)
+        }
+        response = Response(
+            status: .ok,
+            headers: [.contentType: "application/json", .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+    }
+}

@@ -1,0 +1,112 @@
+package import ControlPlane
+import HTTPTypes
+package import Hummingbird
+package import Keys
+package import Tenancy
+
+/// What the endpoints need; built by the server, top to bottom.
+package struct APIServices: Sendable {
+    package let settings: EdgeSettings
+    package let issuers: IssuerDirectory
+    package let flow: AuthorizationFlow
+    package let tokens: TokenIssuance
+    package let registration: ClientRegistration
+    package let admin: AdminRoutes
+    package let clock: WallClock
+    package let random: RandomBytes
+
+    package init(
+        settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
+        registration: ClientRegistration, admin: AdminRoutes, clock: WallClock = .system, random: RandomBytes = .system
+    ) {
+        self.settings = settings
+        self.issuers = issuers
+        self.flow = flow
+        self.tokens = tokens
+        self.registration = registration
+        self.admin = admin
+        self.clock = clock
+        self.random = random
+    }
+}
+
+/// The table of contents: every route of the public port, in reading order.
+///
+/// - Throws: the template engine's error when a page's template is malformed.
+package func makeRouter(services: APIServices) throws -> Router<AppContext> {
+    let settings = services.settings
+    let pages = try Pages(settings: settings)
+    let cookies = BrowserCookies(isSecure: settings.isSecure)
+    let answers = AuthorizationAnswers(pages: pages, cookies: cookies, publicURL: settings.publicURL)
+
+    let metadata = MetadataEndpoint()
+    let resources = ResourceListEndpoint(publicURL: settings.publicURL)
+    let keys = JWKSEndpoint()
+    let registration = RegistrationEndpoint(registration: services.registration)
+    let token = TokenEndpoint(issuance: services.tokens)
+    let authorize = AuthorizeEndpoint(flow: services.flow, answers: answers)
+
+    let router = Router(context: AppContext.self)
+    router.addMiddleware {
+        BeginRequest(settings: settings, clock: services.clock, random: services.random)
+        ProblemMiddleware()
+        PlainPaths()
+    }
+
+    // For programs, of any origin: OAuth errors, no cookies.
+    let open = router.group().add(middleware: CrossOrigin()).add(middleware: OAuthErrorMiddleware())
+    // For browsers: pages, errors as pages.
+    let browser = router.group().add(middleware: PageErrorMiddleware(pages: pages))
+
+    // Every path under an issuer exists for the platform and for each organization.
+    for base in ["", "o/{slug}/"] as [String] {
+        let active = open.group()
+            .add(middleware: ResolveIssuer(issuers: services.issuers, admission: .active))
+            .group(context: IssuerContext.self)
+        let activeOrSuspended = open.group()
+            .add(middleware: ResolveIssuer(issuers: services.issuers, admission: .activeOrSuspended))
+            .group(context: IssuerContext.self)
+        let person = browser.group()
+            .add(middleware: ResolveIssuer(issuers: services.issuers, admission: .active))
+            .group(context: IssuerContext.self)
+
+        // Metadata: the well-known name before the issuer's path (RFC 8414 §3.1) and, as clients try it, behind it.
+        let places = base.isEmpty ? [".well-known/%"] : [".well-known/%/o/{slug}", "o/{slug}/.well-known/%"]
+        for (name, get) in [
+            ("oauth-authorization-server", metadata.get), ("openid-configuration", metadata.get),
+            ("mcp-resources", resources.get),
+        ] {
+            for place in places {
+                let path = RouterPath(place.replacing("%", with: name))
+                active.get(path, use: get).head(path, use: get)
+                open.preflight(path, .get, .head)
+            }
+        }
+
+        active.post("\(base)oauth/register", use: registration.post)
+        open.preflight("\(base)oauth/register", .post)
+
+        person.get("\(base)oauth/authorize", use: authorize.get)
+        person.post("\(base)oauth/authorize", use: authorize.post)
+
+        active.post("\(base)oauth/token", use: token.post)
+        open.preflight("\(base)oauth/token", .post)
+
+        activeOrSuspended.get("\(base)oauth/jwks", use: keys.get).head("\(base)oauth/jwks", use: keys.get)
+        open.preflight("\(base)oauth/jwks", .get, .head)
+    }
+
+    // Sign-in and consent.
+    SignInEndpoint(flow: services.flow, answers: answers)
+        .addRoutes(to: browser.group().add(middleware: SameOriginForms(origin: settings.origin)))
+
+    // For administrators and their programs.
+    services.admin.add(to: router)
+
+    // What this server is, and how its pages look.
+    browser.get("") { _, _ in pages.home() }
+    router.get("assets/{file}", use: pages.stylesheet.get)
+
+    MethodNotAllowed.complete(router)
+    return router
+}

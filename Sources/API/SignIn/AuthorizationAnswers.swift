@@ -1,0 +1,46 @@
+import ControlPlane
+import HTTPTypes
+import Hummingbird
+
+/// Turns what the flow decided into a page or a redirect, with its cookies.
+struct AuthorizationAnswers: Sendable {
+    let pages: Pages
+    let cookies: BrowserCookies
+    let publicURL: String
+
+    /// - Parameter posted: after a POST the next page is fetched by GET, so that going back or reloading repeats nothing; a
+    ///   page that tells of a problem comes at once (RFC 9700 §4.12 wants 303).
+    func response(to reply: AuthorizationReply, posted: Bool = false) -> Response {
+        var response = response(to: reply.step, posted: posted)
+        if let binding = reply.setBinding { response.addCookie(cookies.settingBrowser(binding)) }
+        if let session = reply.setSession {
+            response.addCookie(
+                cookies.settingSession(of: session.organization, session.value, lifetime: session.lifetime))
+        }
+        return response
+    }
+
+    private func response(to step: AuthorizationStep, posted: Bool) -> Response {
+        switch step {
+        case .start(let page): posted && page.problem == nil ? next(page.transaction) : pages.start(page)
+        case .code(let page): posted && page.problem == nil ? next(page.transaction) : pages.code(page)
+        case .consent(let page): posted ? next(page.transaction) : pages.consent(page)
+        case .redirect(let redirect): Self.seeOther(redirect.location)
+        case .message(let page): pages.message(page)
+        }
+    }
+
+    private func next(_ transaction: String) -> Response { Self.seeOther("\(publicURL)/signin/\(transaction)") }
+
+    private static func seeOther(_ location: String) -> Response {
+        Response(
+            status: .seeOther,
+            headers: [.location: location, .cacheControl: "no-store", .referrerPolicy: "no-referrer"])
+    }
+}
+
+extension Response {
+    fileprivate mutating func addCookie(_ cookie: String) {
+        headers.append(HTTPField(name: .setCookie, value: cookie))
+    }
+}

@@ -1,0 +1,169 @@
+import ControlPlane
+import Tenancy
+
+// What templates see: stored texts, flags and lists, nothing computed and nothing that is not shown.
+
+/// Who asks, and where the answer goes.
+struct ClientView: Sendable {
+    let name: PageText
+    /// One letter to stand in for a picture; pictures of strangers are never loaded.
+    let initial: PageText
+    let documentHost: PageText?
+    let destination: PageText
+    let isLoopback: Bool
+    let isVerified: Bool
+
+    init(_ client: RequestingClient) {
+        name = PageText(client.name)
+        initial = PageText(client.name.first { $0.isLetter || $0.isNumber }.map { $0.uppercased() } ?? "?")
+        documentHost = client.documentHost.map { PageText($0) }
+        destination =
+            client.isLoopback ? "a program on this computer (\(client.redirectHost))" : PageText(client.redirectHost)
+        isLoopback = client.isLoopback
+        isVerified = client.isVerified
+    }
+}
+
+/// An organization that may be picked.
+struct ChoiceView: Sendable {
+    let slug: PageText
+    let name: PageText
+    let isFirst: Bool
+}
+
+struct StartView: Sendable {
+    let action: PageText
+    let csrfToken: PageText
+    let client: ClientView
+    let resourceName: PageText?
+    let resourceURI: PageText?
+    let organization: PageText?
+    let signedInAs: PageText?
+    let hasChoices: Bool
+    let choices: [ChoiceView]
+    let asksOrganization: Bool
+    let emailHint: PageText?
+    let problem: PageText?
+
+    init(_ page: StartPage, action: String) {
+        self.action = PageText(action)
+        csrfToken = PageText(page.csrfToken)
+        client = ClientView(page.client)
+        resourceName = page.resourceName.map { PageText($0) }
+        resourceURI = page.resourceURI.map { PageText($0) }
+        organization = page.organization.map { PageText($0.name) }
+        signedInAs = page.signedInAs.map { PageText($0) }
+        hasChoices = page.organization == nil && !page.choices.isEmpty
+        choices = page.choices.enumerated().map { index, choice in
+            ChoiceView(slug: PageText(choice.slug), name: PageText(choice.name), isFirst: index == 0)
+        }
+        asksOrganization = page.organization == nil && page.choices.isEmpty
+        emailHint = page.emailHint.map { PageText($0) }
+        problem = page.problem.map { PageText($0) }
+    }
+}
+
+struct CodeView: Sendable {
+    let action: PageText
+    /// Where page one is answered: for going back to another address.
+    let startAction: PageText
+    let csrfToken: PageText
+    let client: ClientView
+    let organization: PageText
+    let email: PageText
+    let problem: PageText?
+
+    init(_ page: CodePage, action: String, startAction: String) {
+        self.action = PageText(action)
+        self.startAction = PageText(startAction)
+        csrfToken = PageText(page.csrfToken)
+        client = ClientView(page.client)
+        organization = PageText(page.organization.name)
+        email = PageText(page.email)
+        problem = page.problem.map { PageText($0) }
+    }
+}
+
+struct ScopeView: Sendable {
+    let name: PageText
+    let text: PageText
+    let showsName: Bool
+}
+
+struct ConsentView: Sendable {
+    let action: PageText
+    let csrfToken: PageText
+    let client: ClientView
+    let organization: PageText
+    let account: PageText
+    let resourceName: PageText
+    let resourceURI: PageText
+    let mayAllow: Bool
+    let scopes: [ScopeView]
+    let hasWithheld: Bool
+    let withheld: [PageText]
+    let staysConnected: Bool
+
+    init(_ page: ConsentPage, action: String) {
+        self.action = PageText(action)
+        csrfToken = PageText(page.csrfToken)
+        client = ClientView(page.client)
+        organization = PageText(page.organization.name)
+        account = PageText(page.account)
+        resourceName = PageText(page.resourceName)
+        resourceURI = PageText(page.resourceURI)
+        mayAllow = !page.scopes.isEmpty
+        scopes = page.scopes.map { scope in
+            ScopeView(
+                name: PageText(scope.name), text: PageText(scope.description.isEmpty ? scope.name : scope.description),
+                showsName: !scope.description.isEmpty)
+        }
+        hasWithheld = !page.withheld.isEmpty
+        withheld = page.withheld.map { PageText($0) }
+        staysConnected = page.staysConnected && !page.scopes.isEmpty
+    }
+}
+
+struct MessageView: Sendable {
+    let heading: PageText
+    let explanation: PageText
+    let advice: PageText
+    let errorCode: PageText?
+    let wayBackHost: PageText?
+    let wayBackLocation: PageText?
+    let isGood: Bool
+
+    init(_ page: MessagePage) {
+        heading = PageText(page.title)
+        explanation = PageText(page.explanation)
+        advice = PageText(page.advice)
+        errorCode = page.errorCode.map { PageText($0) }
+        let wayBack = page.wayBack.flatMap { Self.isLink($0.location) ? $0 : nil }
+        wayBackHost = wayBack.map { PageText($0.host) }
+        wayBackLocation = wayBack.map { PageText($0.location) }
+        isGood = false
+    }
+
+    /// Good news: nothing went wrong and there is nothing to send.
+    init(heading: PageText, explanation: PageText, advice: PageText) {
+        self.heading = heading
+        self.explanation = explanation
+        self.advice = advice
+        errorCode = nil
+        wayBackHost = nil
+        wayBackLocation = nil
+        isGood = true
+    }
+
+    /// Addresses were judged when the client registered; this stands between a mistake there and a running script.
+    static func isLink(_ location: String) -> Bool {
+        let scheme = location.prefix { $0 != ":" }.lowercased()
+        return location.contains(":") && !["javascript", "data", "vbscript", "file", "blob", "intent"].contains(scheme)
+    }
+}
+
+struct HomeView: Sendable {
+    let publicURL: PageText
+    let metadataURL: PageText
+    let resourcesURL: PageText
+}

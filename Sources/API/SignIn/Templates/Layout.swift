@@ -1,0 +1,52 @@
+extension Templates {
+    /// Around every page.
+    static let layout = #"""
+        <!doctype html>
+        <html lang="en">
+        <head>
+        <meta charset="utf-8">
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <meta name="color-scheme" content="light dark">
+        <meta name="robots" content="noindex">
+        <title>{{title}} · Gatehouse</title>
+        <link rel="stylesheet" href="{{stylesheet}}">
+        </head>
+        <body>
+        <header class="brand">
+        <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true" focusable="false"><path fill="currentColor" d="M3 21V8l3-2V3h2v2h3V3h2v2h3V3h2v3l3 2v13h-6v-5a3 3 0 0 0-6 0v5z"/></svg>
+        <span>Gatehouse</span>
+        </header>
+        <main>
+        {{$content}}{{/content}}
+        </main>
+        </body>
+        </html>
+        """#
+
+    /// Who asks, for what, and where the answer goes: on top of page one and of consent.
+    static let asking = #"""
+        <dl class="facts">
+        {{#organization}}<div><dt>Organization</dt><dd><bdi>{{.}}</bdi></dd></div>
+        {{/organization}}
+        {{#account}}<div><dt>Your account</dt><dd><bdi>{{.}}</bdi></dd></div>
+        {{/account}}
+        {{#resourceURI}}<div><dt>Server</dt><dd class="address"><bdi>{{.}}</bdi></dd></div>
+        {{/resourceURI}}
+        {{#client.documentHost}}<div><dt>Published by</dt><dd class="address"><bdi>{{.}}</bdi></dd></div>
+        {{/client.documentHost}}
+        <div><dt>Answer goes to</dt><dd class="address"><bdi>{{client.destination}}</bdi></dd></div>
+        </dl>
+        {{#client.isLoopback}}
+        <div class="note warning" role="note">
+        <p><strong>Did you start this yourself?</strong> The answer goes to a program on this computer, and any program on it can call itself <bdi>{{client.name}}</bdi>. Go on only if you just connected from an application you trust.</p>
+        </div>
+        {{/client.isLoopback}}
+        {{^client.isLoopback}}
+        {{^client.isVerified}}
+        <div class="note" role="note">
+        <p><strong>Not verified.</strong> This application chose its own name. Check that the address above is one you expect.</p>
+        </div>
+        {{/client.isVerified}}
+        {{/client.isLoopback}}
+        """#
+}

@@ -1,0 +1,65 @@
+import Foundation
+import Hummingbird
+import Keys
+import NIOCore
+
+/// A JSON request body, read strictly (RFC 8259).
+///
+/// Refuses what lenient readers let pass and one of them might read otherwise: member names that repeat, invalid UTF-8,
+/// lone surrogates, NaN, nesting deeper than 16, NUL in a text, anything behind the value.
+struct JSONBody: Sendable {
+    /// Largest body read, in bytes.
+    static let largest = 1024 * 1024
+
+    /// Why a body was not read. Which error of which protocol it becomes, its endpoint knows.
+    enum Refusal: Error, Sendable { case mediaType, tooLarge, malformed }
+
+    private let bytes: [UInt8]
+    /// The value, for callers that want to see members as they came.
+    let value: JSONValue
+
+    /// - Parameter mediaTypes: accepted types, lower case.
+    /// - Throws: ``Refusal``.
+    init(_ request: Request, mediaTypes: Set<String> = ["application/json"]) async throws {
+        guard let type = MediaTypeName(request.headers[.contentType]), mediaTypes.contains(type.essence), type.isUTF8,
+            request.headers[.contentEncoding] == nil
+        else { throw Refusal.mediaType }
+        do {
+            try self.init(bytes: Array(try await request.wholeBody(upTo: Self.largest).readableBytesView))
+        } catch let error as HTTPError where error.status == .contentTooLarge {
+            throw Refusal.tooLarge
+        }
+    }
+
+    /// - Throws: ``Refusal/malformed``.
+    init(bytes: [UInt8]) throws(Refusal) {
+        do {
+            value = try JSONText.parse(bytes, maximumDepth: 16)
+        } catch {
+            throw .malformed
+        }
+        guard !value.holdsNUL else { throw .malformed }
+        self.bytes = bytes
+    }
+
+    /// The value as a type of ours. The text was checked before, so Foundation's lenient reading cannot surprise.
+    ///
+    /// - Throws: `DecodingError`.
+    func decode<Value: Decodable>(_ type: Value.Type = Value.self) throws -> Value {
+        let decoder = JSONDecoder()
+        decoder.dateDecodingStrategy = .iso8601
+        return try decoder.decode(type, from: Data(bytes))
+    }
+}
+
+extension JSONValue {
+    /// PostgreSQL's text cannot hold U+0000, and no field of ours needs it.
+    fileprivate var holdsNUL: Bool {
+        switch self {
+        case .null, .bool, .integer, .number: false
+        case .string(let text): text.utf8.contains(0)
+        case .array(let elements): elements.contains { $0.holdsNUL }
+        case .object(let members): members.contains { $0.key.utf8.contains(0) || $0.value.holdsNUL }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+/// What is wrong with one member of an administrator's request.
+package struct FieldError: Sendable, Equatable {
+    /// JSON Pointer to the member (RFC 6901).
+    package let pointer: String
+    /// A word for programs, such as `required`.
+    package let code: String
+    /// For people; never a stored value.
+    package let detail: String
+
+    package init(_ pointer: String, _ code: String, _ detail: String) {
+        self.pointer = pointer
+        self.code = code
+        self.detail = detail
+    }
+
+    /// The same for an id that nobody has and for one of another organization (T-12).
+    package static func unknown(_ pointer: String) -> FieldError {
+        FieldError(pointer, "unknown", "There is no such thing in this organization.")
+    }
+}
+
+/// Why administration refused: facts, which the HTTP room alone turns into status codes and words.
+package enum AdminError: Error, Sendable, Equatable {
+    /// There is no such thing, or none that this administrator may know of; nobody can tell which.
+    case notFound
+    /// No credential came.
+    case unauthenticated
+    /// The credential is not one of ours, has ended, or may not be used from there.
+    case invalidCredential
+    /// The request cannot be read as one.
+    case malformed(String)
+    /// The thing may be known, but the key lacks this scope for it.
+    case forbidden(missingScope: AdminScope)
+    /// The organization's own keys may not do this, whatever their scopes.
+    case platformOnly
+    /// The request is right by itself and contradicts what is stored. The text is sent.
+    case conflict(String)
+    case invalid([FieldError])
+    /// A condition on the version is required (RFC 6585 §3).
+    case preconditionRequired
+    /// The version is another one by now (RFC 9110 §13.1.1).
+    case preconditionFailed
+    case unsupportedMediaType
+    case tooLarge
+    case unavailable(retryAfter: Duration)
+}
+
+/// Which versions of a thing its change is meant for (RFC 9110 §13.1.1).
+package enum VersionCondition: Sendable, Equatable {
+    case any
+    case oneOf([Int64])
+
+    func check(_ version: Int64) throws(AdminError) {
+        if case .oneOf(let versions) = self, !versions.contains(version) { throw .preconditionFailed }
+    }
+}
+
+/// What a merge patch says about a member that may be absent (RFC 7396).
+package enum Patch<Value: Sendable & Equatable>: Sendable, Equatable {
+    case keep
+    case clear
+    case set(Value)
+
+    func applied(to old: Value?) -> Value? {
+        switch self {
+        case .keep: old
+        case .clear: nil
+        case .set(let value): value
+        }
+    }
+}

@@ -1,0 +1,32 @@
+/// What an admin key may do. `read` and `write` are apart: a key that writes need not read.
+package enum AdminScope: String, Sendable, CaseIterable {
+    case organizationsRead = "organizations:read"
+    case organizationsWrite = "organizations:write"
+    case usersRead = "users:read"
+    case usersWrite = "users:write"
+    case invitationsRead = "invitations:read"
+    case invitationsWrite = "invitations:write"
+    /// Who writes identity providers decides who can become any user: for owners.
+    case identityProvidersRead = "identity-providers:read"
+    case identityProvidersWrite = "identity-providers:write"
+    case resourcesRead = "resources:read"
+    case resourcesWrite = "resources:write"
+    case clientsRead = "clients:read"
+    case clientsWrite = "clients:write"
+    case policiesRead = "policies:read"
+    case policiesWrite = "policies:write"
+    case grantsRead = "grants:read"
+    case grantsWrite = "grants:write"
+    case adminKeysRead = "admin-keys:read"
+    case adminKeysWrite = "admin-keys:write"
+    case signingKeysRead = "signing-keys:read"
+    case signingKeysWrite = "signing-keys:write"
+    case auditRead = "audit:read"
+    case auditExport = "audit:export"
+    /// Says that a domain is an organization's own; only platform keys can hold it.
+    case domainsVerify = "domains:verify"
+    /// Everything the key's organization allows.
+    case all = "*"
+
+    var isPlatformOnly: Bool { self == .domainsVerify }
+}

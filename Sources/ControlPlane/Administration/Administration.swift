@@ -1,0 +1,160 @@
+package import Audit
+package import Foundation
+package import Keys
+package import Logging
+import Postgres
+package import Tenancy
+
+// This folder owns what administrators do: one use case per file. Each checks everything first and then runs one
+// transaction on a pinned connection: change, epoch where cached data depends on it, event. What it returns was committed.
+
+/// Numbers and permissions an operator chooses.
+package struct AdministrationSettings: Sendable {
+    /// The public URL `P`, without a trailing slash.
+    package var publicURL: String
+    /// Development only: identity providers may be reached at loopback URLs.
+    package var allowLoopbackUpstreams = false
+
+    package init(publicURL: String, allowLoopbackUpstreams: Bool = false) {
+        self.publicURL = publicURL
+        self.allowLoopbackUpstreams = allowLoopbackUpstreams
+    }
+}
+
+/// The use cases of administration.
+///
+/// Callers have proven that the administrator reaches the organization and holds the scope; what lies inside the
+/// organization is checked here.
+package struct Administration: Sendable {
+    package let database: TenantDatabase
+    package let catalog: TenantCatalog
+    package let secrets: TenantSecrets
+    package let settings: AdministrationSettings
+    let random: RandomBytes
+    let logger: Logger
+
+    package init(
+        database: TenantDatabase, catalog: TenantCatalog, secrets: TenantSecrets, settings: AdministrationSettings,
+        random: RandomBytes = .system, logger: Logger
+    ) {
+        self.database = database
+        self.catalog = catalog
+        self.secrets = secrets
+        self.settings = settings
+        self.random = random
+        self.logger = logger
+    }
+
+    package var organizations: OrganizationStore { OrganizationStore(database: database) }
+    package var users: UserStore { UserStore(database: database) }
+    package var clients: ClientStore { ClientStore(database: database) }
+    package var resources: ResourceStore { ResourceStore(database: database) }
+    package var policies: ScopePolicyStore { ScopePolicyStore(database: database) }
+    package var providers: IdentityProviderStore { IdentityProviderStore(database: database) }
+    package var grants: GrantStore { GrantStore(database: database) }
+    package var adminKeys: AdminKeyStore { AdminKeyStore(database: database) }
+    package var signingKeys: SigningKeyStore { SigningKeyStore(database: database) }
+    package var auditLog: AuditLog { AuditLog(database: database) }
+}
+
+/// Who administers, and the request they do it by.
+package struct Administrator: Sendable {
+    package let actor: AuditEvent.Actor
+    /// The key that was proven; nil for the system itself.
+    package let key: AdminKey?
+    package let request: AuditEvent.RequestInfo?
+    package let now: Date
+
+    package init(key: AdminKey, request: AuditEvent.RequestInfo, now: Date) {
+        actor = .adminKey(key.id)
+        self.key = key
+        self.request = request
+        self.now = now
+    }
+
+    /// A command of the operator, such as `bootstrap`; it may do everything.
+    package init(system name: String, now: Date) {
+        actor = .system(name)
+        key = nil
+        request = nil
+        self.now = now
+    }
+
+    /// Whether it acts for the platform rather than for one organization.
+    package var isPlatform: Bool { key.map { $0.organization == .platform } ?? true }
+
+    package func reaches(_ organization: OrganizationID) -> Bool {
+        isPlatform || key?.organization == organization
+    }
+
+    package func holds(_ scope: AdminScope) -> Bool {
+        guard let key else { return true }
+        if scope.isPlatformOnly, !isPlatform { return false }
+        return key.scopes.contains(scope.rawValue) || key.scopes.contains(AdminScope.all.rawValue)
+    }
+}
+
+/// A committed change: the new state, and the event that records it.
+package struct Administered<Value: Sendable>: Sendable {
+    package let value: Value
+    package let event: EventID
+}
+
+/// What a use case did inside its transaction, and what the log says of it.
+struct AdminChange<Value: Sendable>: Sendable {
+    let value: Value
+    let type: AuditEventType
+    let target: AuditEvent.Target
+    var changes: [AuditEvent.Change] = []
+    /// The OAuth client concerned, by its wire id.
+    var client: String?
+    var metadata: [String: String] = [:]
+    /// Caches hold what was changed, so that every node has to read it again.
+    let isCached: Bool
+}
+
+/// Somebody else changed the row between reading and writing it.
+struct LostUpdate: Error {}
+
+extension Administration {
+    /// The one transaction of a use case: change, epoch, event, COMMIT.
+    func administer<Value: Sendable>(
+        _ organization: OrganizationID, by administrator: Administrator,
+        _ change: @Sendable (PostgresTransaction) async throws -> AdminChange<Value>
+    ) async throws -> Administered<Value> {
+        let id = EventID.make(at: administrator.now, random)
+        let done = try await database.transaction(organization, events: [id]) { transaction in
+            let done = try await change(transaction)
+            if done.isCached { try await organizations.bumpEpoch(of: organization, in: transaction) }
+            let event = AuditEvent(
+                done.type, organization: organization, id: id, time: administrator.now, actor: administrator.actor,
+                targets: [done.target], client: done.client, changes: done.changes, request: administrator.request,
+                metadata: done.metadata)
+            try await transaction.query(event.outboxEvent(random).insertion)
+            return done
+        }
+        // The watcher tells the other nodes; this one knows already.
+        if done.isCached { catalog.forget(organization) }
+        return Administered(value: done.value, event: id)
+    }
+
+    /// Reads, decides and writes again when somebody else came between, unless the caller named the version it meant.
+    func retryingLostUpdates<Value>(
+        _ condition: VersionCondition, _ attempt: () async throws -> Value
+    ) async throws -> Value {
+        for _ in 0..<4 {
+            do {
+                return try await attempt()
+            } catch is LostUpdate {
+                guard condition == .any else { throw AdminError.preconditionFailed }
+            }
+        }
+        throw AdminError.conflict("Others are changing this at the same moment; try again.")
+    }
+
+    /// An organization that exists and was not deleted.
+    package func organization(_ id: OrganizationID) async throws -> Organization {
+        guard let found = try await organizations.find(id), found.status != .deleted else { throw AdminError.notFound }
+        return found
+    }
+}

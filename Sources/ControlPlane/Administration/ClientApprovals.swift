@@ -1,0 +1,72 @@
+import Audit
+import Foundation
+import Postgres
+package import Tenancy
+
+extension Administration {
+    /// An organization's decision about a client, and what the client calls itself.
+    package struct Approval: Sendable {
+        package let admission: ClientAdmission
+        /// nil when the client is gone from its registry.
+        package let client: Client?
+    }
+
+    package func approvals(_ page: Page, of organization: OrganizationID) async throws -> [Approval] {
+        var found: [Approval] = []
+        for admission in try await clients.admissions(page, of: organization) {
+            found.append(try await approval(admission))
+        }
+        return found
+    }
+
+    package func approval(of client: ClientID, by organization: OrganizationID) async throws -> Approval {
+        guard let admission = try await clients.admission(of: client, by: organization) else { throw AdminError.notFound }
+        return try await approval(admission)
+    }
+
+    /// Lets people of the organization connect with a client.
+    package func approveClient(
+        _ client: ClientID, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<Approval> {
+        try await decide(.active, about: client, in: organization, by: administrator)
+    }
+
+    /// Keeps a client out of the organization; every connection made with it ends.
+    package func denyClient(
+        _ client: ClientID, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<Approval> {
+        try await decide(.denied, about: client, in: organization, by: administrator)
+    }
+
+    private func decide(
+        _ status: ClientAdmission.Status, about id: ClientID, in organization: OrganizationID,
+        by administrator: Administrator
+    ) async throws -> Administered<Approval> {
+        let old = try await approval(of: id, by: organization)
+        let admission = ClientAdmission(
+            client: id, registry: old.admission.registry, status: status, createdAt: old.admission.createdAt)
+        return try await administer(organization, by: administrator) { transaction in
+            guard try await clients.setAdmission(
+                of: id, to: status, by: organization, at: administrator.now, in: transaction)
+            else { throw AdminError.notFound }
+            var metadata: [String: String] = [:]
+            if status == .denied {
+                let ended = try await grants.revokeAll(
+                    of: id, in: organization, because: AuditEventType.clientRejected.rawValue, transaction)
+                metadata["grants_ended"] = "\(ended.count)"
+            }
+            return AdminChange(
+                value: Approval(admission: admission, client: old.client),
+                type: status == .denied ? .clientRejected : .clientApproved,
+                target: AuditEvent.Target(type: "client", id: id.description, name: old.client?.name),
+                changes: .between(
+                    ["status": .string(old.admission.status.rawValue)], ["status": .string(status.rawValue)]),
+                client: old.client?.wireID ?? id.description, metadata: metadata, isCached: false)
+        }
+    }
+
+    /// The platform's registry is read for its public parts only, in transactions of its own.
+    private func approval(_ admission: ClientAdmission) async throws -> Approval {
+        Approval(admission: admission, client: try await clients.find(admission.client, in: admission.registry))
+    }
+}

@@ -1,0 +1,228 @@
+import Audit
+import Foundation
+package import Keys
+import Postgres
+package import Tenancy
+
+/// A client as an administrator describes it; the registry decides the rest.
+package struct NewClient: Sendable {
+    package var name: String
+    package var redirectURIs: [String]
+    package var grantTypes = ["authorization_code", "refresh_token"]
+    package var authenticationMethod = Client.AuthenticationMethod.clientSecretBasic
+    package var applicationType: Client.ApplicationType?
+    package var scopeCeiling: [String]?
+    package var clientURI: String?
+    package var logoURI: String?
+    package var policyURI: String?
+    package var tosURI: String?
+
+    package init(name: String, redirectURIs: [String]) {
+        self.name = name
+        self.redirectURIs = redirectURIs
+    }
+}
+
+/// What an administrator wants changed. What a client said of itself when it registered by itself is its own to change.
+package struct ClientUpdate: Sendable {
+    package var name: String?
+    package var redirectURIs: [String]?
+    package var scopeCeiling = Patch<[String]>.keep
+    package var clientURI = Patch<String>.keep
+    package var logoURI = Patch<String>.keep
+    package var policyURI = Patch<String>.keep
+    package var tosURI = Patch<String>.keep
+    package var status: Client.Status?
+
+    package init() {}
+
+    /// Whether it touches what only an administrator's own registration may have changed.
+    fileprivate var touchesMetadata: Bool {
+        name != nil || redirectURIs != nil || [clientURI, logoURI, policyURI, tosURI].contains { $0 != .keep }
+    }
+}
+
+/// A client with the secret that is shown once.
+package struct IssuedClient: Sendable {
+    package let client: Client
+    package let secret: Secret?
+}
+
+extension Administration {
+    package func client(_ id: ClientID, in registry: OrganizationID) async throws -> Client {
+        guard let found = try await clients.find(id, in: registry) else { throw AdminError.notFound }
+        return found
+    }
+
+    package func createClient(
+        _ wanted: NewClient, in registry: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<IssuedClient> {
+        let secret = wanted.authenticationMethod == .none ? nil : Secret.random(prefix: "gs_", from: random)
+        let client = Client(
+            id: ClientID.make(at: administrator.now, random), registry: registry, kind: .registered, name: wanted.name,
+            redirectURIs: wanted.redirectURIs, grantTypes: wanted.grantTypes, responseTypes: ["code"],
+            authenticationMethod: wanted.authenticationMethod, applicationType: wanted.applicationType,
+            scopeCeiling: wanted.scopeCeiling, clientURI: wanted.clientURI, logoURI: wanted.logoURI,
+            policyURI: wanted.policyURI, tosURI: wanted.tosURI, documentURL: nil,
+            secretDigest: secret.map(SecretDigest.init(of:)), registrationTokenDigest: nil, status: .active,
+            expiresAt: nil, version: 1, createdAt: administrator.now, updatedAt: administrator.now)
+        var checks = FieldChecks()
+        checks.client(client)
+        try checks.finish()
+        return try await administer(registry, by: administrator) { transaction in
+            try await clients.insert(client, in: transaction)
+            return AdminChange(
+                value: IssuedClient(client: client, secret: secret), type: .clientCreated, target: client.auditTarget,
+                changes: .between([:], client.facts), client: client.wireID, isCached: true)
+        }
+    }
+
+    package func updateClient(
+        _ id: ClientID, _ update: ClientUpdate, if condition: VersionCondition, in registry: OrganizationID,
+        by administrator: Administrator
+    ) async throws -> Administered<Client> {
+        try await retryingLostUpdates(condition) {
+            let old = try await client(id, in: registry)
+            try condition.check(old.version)
+            guard old.kind == .registered || !update.touchesMetadata else {
+                throw AdminError.conflict("This client registered by itself: only its status and scope ceiling are yours.")
+            }
+            var new = old
+            new.name = update.name ?? old.name
+            new.redirectURIs = update.redirectURIs ?? old.redirectURIs
+            new.scopeCeiling = update.scopeCeiling.applied(to: old.scopeCeiling)
+            new.clientURI = update.clientURI.applied(to: old.clientURI)
+            new.logoURI = update.logoURI.applied(to: old.logoURI)
+            new.policyURI = update.policyURI.applied(to: old.policyURI)
+            new.tosURI = update.tosURI.applied(to: old.tosURI)
+            new.status = update.status ?? old.status
+            let wanted = new
+            var checks = FieldChecks()
+            if old.kind == .registered { checks.client(wanted) } else { checks.scopeCeiling(wanted.scopeCeiling) }
+            try checks.finish()
+            return try await administer(registry, by: administrator) { transaction in
+                guard let stored = try await clients.update(wanted, at: administrator.now, in: transaction) else {
+                    throw LostUpdate()
+                }
+                return AdminChange(
+                    value: stored, type: .change(of: old, to: stored), target: stored.auditTarget,
+                    changes: .between(old.facts, stored.facts), client: stored.wireID, isCached: true)
+            }
+        }
+    }
+
+    /// Puts a new secret in the place of the old one, which ends now.
+    package func rotateClientSecret(
+        _ id: ClientID, in registry: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<IssuedClient> {
+        try await retryingLostUpdates(.any) {
+            let old = try await client(id, in: registry)
+            guard old.authenticationMethod == .clientSecretBasic || old.authenticationMethod == .clientSecretPost else {
+                throw AdminError.conflict("This client has no secret.")
+            }
+            let secret = Secret.random(prefix: "gs_", from: random)
+            var new = old
+            new.secretDigest = SecretDigest(of: secret)
+            let wanted = new
+            return try await administer(registry, by: administrator) { transaction in
+                guard let stored = try await clients.update(wanted, at: administrator.now, in: transaction) else {
+                    throw LostUpdate()
+                }
+                return AdminChange(
+                    value: IssuedClient(client: stored, secret: secret), type: .clientSecretRotated,
+                    target: stored.auditTarget,
+                    changes: [
+                        AuditEvent.Change(
+                            path: "secret", old: AuditEvent.Change.redacted, new: AuditEvent.Change.redacted)
+                    ], client: stored.wireID, isCached: true)
+            }
+        }
+    }
+
+    /// Removes a client; every connection of this organization made with it ends.
+    package func deleteClient(
+        _ id: ClientID, if condition: VersionCondition, in registry: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<Client> {
+        try await retryingLostUpdates(condition) {
+            let old = try await client(id, in: registry)
+            try condition.check(old.version)
+            return try await administer(registry, by: administrator) { transaction in
+                // Holds the row at the version that was read.
+                guard let held = try await clients.update(old, at: administrator.now, in: transaction),
+                    try await clients.delete(held, in: transaction)
+                else { throw LostUpdate() }
+                let ended = try await grants.revokeAll(
+                    of: id, in: registry, because: AuditEventType.clientDeleted.rawValue, transaction)
+                return AdminChange(
+                    value: old, type: .clientDeleted, target: old.auditTarget, changes: .between(old.facts, [:]),
+                    client: old.wireID, metadata: ["grants_ended": "\(ended.count)"], isCached: true)
+            }
+        }
+    }
+}
+
+extension FieldChecks {
+    fileprivate mutating func client(_ client: Client) {
+        name(client.name, "/name")
+        require(
+            (1...16).contains(client.redirectURIs.count), "/redirect_uris", "invalid", "A client has 1 to 16 redirect URIs.")
+        for (index, uri) in client.redirectURIs.enumerated() {
+            require(
+                RedirectURI(uri) != nil, "/redirect_uris/\(index)", "invalid",
+                "A redirect URI is https, http on this machine, or a known private-use scheme, without fragment, user information or wildcard.")
+        }
+        let grants = Set(client.grantTypes)
+        require(
+            grants.isSubset(of: ["authorization_code", "refresh_token"]) && grants.contains("authorization_code")
+                && grants.count == client.grantTypes.count, "/grant_types", "invalid",
+            "grant_types may be authorization_code and refresh_token, each once, and needs the first.")
+        require(
+            client.authenticationMethod != .privateKeyJWT, "/token_endpoint_auth_method", "unsupported",
+            "Use none, client_secret_basic or client_secret_post.")
+        scopeCeiling(client.scopeCeiling)
+        let pages = [
+            ("client_uri", client.clientURI), ("logo_uri", client.logoURI), ("policy_uri", client.policyURI),
+            ("tos_uri", client.tosURI),
+        ]
+        for case (let name, let uri?) in pages {
+            require(ResourceURI(uri)?.scheme == "https", "/\(name)", "invalid", "This has to be an https URL.")
+        }
+    }
+
+    fileprivate mutating func scopeCeiling(_ scopes: [String]?) {
+        guard let scopes else { return }
+        require(
+            scopes.count <= 200 && scopes.allSatisfy(ScopeName.isValid), "/scope_ceiling", "invalid",
+            "Up to 200 scopes in the characters of RFC 6749 section 3.3.")
+    }
+}
+
+extension AuditEventType {
+    /// The most telling name for a change of a client.
+    fileprivate static func change(of old: Client, to new: Client) -> AuditEventType {
+        if old.status != new.status { return new.status == .active ? .clientEnabled : .clientDisabled }
+        return old.redirectURIs == new.redirectURIs ? .clientUpdated : .clientRedirectUrisChanged
+    }
+}
+
+extension Client {
+    fileprivate var auditTarget: AuditEvent.Target {
+        AuditEvent.Target(type: "client", id: id.description, name: name)
+    }
+
+    fileprivate var facts: Facts {
+        var facts: Facts = [
+            "kind": .string(kind.rawValue), "name": .string(name), "redirect_uris": .texts(redirectURIs),
+            "grant_types": .texts(grantTypes), "token_endpoint_auth_method": .string(authenticationMethod.rawValue),
+            "status": .string(status.rawValue),
+        ]
+        facts["application_type"] = .text(applicationType?.rawValue)
+        facts["scope_ceiling"] = scopeCeiling.map { .texts($0) }
+        facts["client_uri"] = .text(clientURI)
+        facts["logo_uri"] = .text(logoURI)
+        facts["policy_uri"] = .text(policyURI)
+        facts["tos_uri"] = .text(tosURI)
+        if secretDigest != nil { facts["secret"] = AuditEvent.Change.redacted }
+        return facts
+    }
+}

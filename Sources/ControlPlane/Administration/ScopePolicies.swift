@@ -1,0 +1,258 @@
+import Audit
+package import Foundation
+import Postgres
+package import Tenancy
+
+/// A statement as an administrator writes it.
+package struct StatementDraft: Sendable {
+    package var name: String
+    package var effect: ScopePolicyStatement.Effect
+    package var principals: ScopePolicyStatement.Principals
+    package var clients: ScopePolicyStatement.Clients
+    package var resources: [ResourceID]
+    package var scopes: [String]
+    package var conditions: ScopePolicyStatement.Conditions
+
+    package init(
+        name: String, effect: ScopePolicyStatement.Effect, principals: ScopePolicyStatement.Principals,
+        clients: ScopePolicyStatement.Clients = .init(), resources: [ResourceID] = [], scopes: [String],
+        conditions: ScopePolicyStatement.Conditions = .init()
+    ) {
+        self.name = name
+        self.effect = effect
+        self.principals = principals
+        self.clients = clients
+        self.resources = resources
+        self.scopes = scopes
+        self.conditions = conditions
+    }
+
+    package init(_ statement: ScopePolicyStatement) {
+        self.init(
+            name: statement.name, effect: statement.effect, principals: statement.principals, clients: statement.clients,
+            resources: statement.resources, scopes: statement.scopes, conditions: statement.conditions)
+    }
+}
+
+extension Administration {
+    package func scopePolicy(_ id: ScopePolicyID, of organization: OrganizationID) async throws -> ScopePolicyStatement {
+        guard let found = try await policies.all(of: organization).first(where: { $0.id == id }) else {
+            throw AdminError.notFound
+        }
+        return found
+    }
+
+    package func createScopePolicy(
+        _ draft: StatementDraft, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<ScopePolicyStatement> {
+        try await check(draft, in: organization)
+        let statement = draft.statement(
+            ScopePolicyID.make(at: administrator.now, random), version: 1, createdAt: administrator.now,
+            updatedAt: administrator.now)
+        return try await administer(organization, by: administrator) { transaction in
+            guard try await policies.insert(statement, of: organization, in: transaction) else {
+                throw AdminError.nameTaken
+            }
+            return AdminChange(
+                value: statement, type: .policyCreated, target: statement.auditTarget,
+                changes: .between([:], statement.facts), isCached: true)
+        }
+    }
+
+    /// - Parameter edit: makes the new statement from the stored one; what a merge patch does.
+    package func updateScopePolicy(
+        _ id: ScopePolicyID, if condition: VersionCondition, in organization: OrganizationID,
+        by administrator: Administrator, _ edit: (StatementDraft) throws -> StatementDraft
+    ) async throws -> Administered<ScopePolicyStatement> {
+        try await retryingLostUpdates(condition) {
+            let old = try await scopePolicy(id, of: organization)
+            try condition.check(old.version)
+            let draft = try edit(StatementDraft(old))
+            try await check(draft, in: organization)
+            let wanted = draft.statement(
+                id, version: old.version, createdAt: old.createdAt, updatedAt: administrator.now)
+            do {
+                return try await administer(organization, by: administrator) { transaction in
+                    guard let stored = try await policies.update(
+                        wanted, of: organization, at: administrator.now, in: transaction)
+                    else { throw LostUpdate() }
+                    return AdminChange(
+                        value: stored, type: .policyUpdated, target: stored.auditTarget,
+                        changes: .between(old.facts, stored.facts), isCached: true)
+                }
+            } catch let error as PostgresError where error.isUniqueViolation {
+                throw AdminError.nameTaken
+            }
+        }
+    }
+
+    package func deleteScopePolicy(
+        _ id: ScopePolicyID, if condition: VersionCondition, in organization: OrganizationID,
+        by administrator: Administrator
+    ) async throws -> Administered<ScopePolicyStatement> {
+        try await retryingLostUpdates(condition) {
+            let old = try await scopePolicy(id, of: organization)
+            try condition.check(old.version)
+            return try await administer(organization, by: administrator) { transaction in
+                // Holds the row at the version that was read.
+                guard try await policies.update(old, of: organization, at: administrator.now, in: transaction) != nil,
+                    try await policies.delete(id, of: organization, in: transaction)
+                else { throw LostUpdate() }
+                return AdminChange(
+                    value: old, type: .policyDeleted, target: old.auditTarget, changes: .between(old.facts, [:]),
+                    isCached: true)
+            }
+        }
+    }
+
+    /// What policy would say now, and why; nothing is changed and nothing recorded.
+    package func evaluate(
+        user: UserID, client: ClientID, resource: ResourceID, scopes: [String], in organization: OrganizationID,
+        at now: Date
+    ) async throws -> ScopeDecision {
+        var checks = FieldChecks()
+        let found = try await users.find(user, in: organization)
+        if found == nil { checks.add(.unknown("/user")) }
+        let target = try await usableResources(of: organization).first { $0.id == resource }
+        if target == nil { checks.add(.unknown("/resource")) }
+        // A client is known here by the organization's own registry, or because the organization has met it.
+        var known = try await clients.find(client, in: organization)
+        if known == nil, let admission = try await clients.admission(of: client, by: organization) {
+            known = try await clients.find(client, in: admission.registry)
+        }
+        if known == nil { checks.add(.unknown("/client")) }
+        try checks.finish()
+        guard let target, let known else { throw AdminError.notFound }
+        return ScopePolicy(try await policies.all(of: organization)).decide(
+            ScopeRequest(
+                principal: .user(user, groups: [], roles: []), client: known, resource: target, scopes: scopes,
+                authTime: now), at: now)
+    }
+
+    private func check(_ draft: StatementDraft, in organization: OrganizationID) async throws {
+        var checks = FieldChecks()
+        checks.statement(draft)
+        let known = try await users.existing(draft.principals.users, in: organization)
+        for (index, user) in draft.principals.users.enumerated() where !known.contains(user) {
+            checks.add(.unknown("/principals/users/\(index)"))
+        }
+        // Groups and roles are not kept yet, so none can be named.
+        for index in draft.principals.groups.indices { checks.add(.unknown("/principals/groups/\(index)")) }
+        for index in draft.principals.roles.indices { checks.add(.unknown("/principals/roles/\(index)")) }
+        if !draft.resources.isEmpty {
+            let usable = Set(try await usableResources(of: organization).map(\.id))
+            for (index, resource) in draft.resources.enumerated() where !usable.contains(resource) {
+                checks.add(.unknown("/resources/\(index)"))
+            }
+        }
+        try checks.finish()
+    }
+}
+
+extension FieldChecks {
+    fileprivate mutating func statement(_ draft: StatementDraft) {
+        name(draft.name, "/name")
+        let principals = draft.principals
+        let named = principals.users.count + principals.groups.count + principals.roles.count + principals.services.count
+        require(
+            principals.everyone || named > 0, "/principals", "required",
+            "Say whom it speaks of: everyone, users, groups, roles or services.")
+        require(named <= 500, "/principals", "too_many", "A statement names at most 500 principals; use a group.")
+        for (index, service) in principals.services.enumerated() {
+            require(ClientID(service) != nil, "/principals/services/\(index)", "invalid", "This is not a client_id.")
+        }
+        clients(draft.clients)
+        require(draft.resources.count <= 200, "/resources", "too_many", "A statement names at most 200 resources.")
+        require((1...200).contains(draft.scopes.count), "/scopes", "invalid", "A statement names 1 to 200 scopes.")
+        for (index, scope) in draft.scopes.enumerated() {
+            let stem = scope.hasSuffix("*") ? String(scope.dropLast()) : scope
+            require(
+                scope == "*" || (ScopeName.isValid(stem) && !stem.contains("*")), "/scopes/\(index)", "invalid",
+                "A scope is an exact name, or a prefix and *.")
+        }
+        conditions(draft.conditions)
+    }
+
+    private mutating func clients(_ clients: ScopePolicyStatement.Clients) {
+        for (index, id) in (clients.ids ?? []).enumerated() {
+            require(
+                ClientID(id) != nil || ResourceURI(id)?.scheme == "https", "/clients/ids/\(index)", "invalid",
+                "This is not a client_id.")
+        }
+        for (index, host) in (clients.hosts ?? []).enumerated() {
+            require(
+                ResourceURI("https://\(host)").map { $0.host == host && $0.origin == "https://\(host)" } == true,
+                "/clients/hosts/\(index)", "invalid", "This is not a host name in lower case.")
+        }
+        let members: [(String, Int?)] = [
+            ("kinds", clients.kinds?.count), ("ids", clients.ids?.count), ("hosts", clients.hosts?.count),
+        ]
+        for case (let name, let count?) in members {
+            require(
+                (1...200).contains(count), "/clients/\(name)", "invalid",
+                "Name 1 to 200, or leave the member out to mean any.")
+        }
+    }
+
+    private mutating func conditions(_ conditions: ScopePolicyStatement.Conditions) {
+        if let ranges = conditions.ipRanges {
+            require((1...200).contains(ranges.count), "/conditions/ip_ranges", "invalid", "Name 1 to 200 ranges.")
+            for (index, range) in ranges.enumerated() {
+                require(
+                    AddressRange(range) != nil, "/conditions/ip_ranges/\(index)", "invalid",
+                    "This is not an address or a CIDR range.")
+            }
+        }
+        if let age = conditions.maxAuthAgeSeconds {
+            range(age, 1...31_536_000, "/conditions/max_auth_age_seconds")
+        }
+        if let from = conditions.validFrom, let until = conditions.validUntil {
+            require(from < until, "/conditions/valid_until", "invalid", "This must be after valid_from.")
+        }
+    }
+}
+
+extension AdminError {
+    fileprivate static let nameTaken = AdminError.conflict("Another statement of this organization has this name.")
+}
+
+extension StatementDraft {
+    fileprivate func statement(
+        _ id: ScopePolicyID, version: Int64, createdAt: Date, updatedAt: Date
+    ) -> ScopePolicyStatement {
+        ScopePolicyStatement(
+            id: id, name: name, effect: effect, principals: principals, clients: clients, resources: resources,
+            scopes: scopes, conditions: conditions, version: version, createdAt: createdAt, updatedAt: updatedAt)
+    }
+}
+
+extension ScopePolicyStatement {
+    fileprivate var auditTarget: AuditEvent.Target {
+        AuditEvent.Target(type: "scope_policy", id: id.description, name: name)
+    }
+
+    fileprivate var facts: Facts {
+        var facts: Facts = [
+            "name": .string(name), "effect": .string(effect.rawValue),
+            "principals": [
+                "everyone": .bool(principals.everyone), "users": .texts(principals.users.map(\.description)),
+                "groups": .texts(principals.groups.map(\.description)),
+                "roles": .texts(principals.roles.map(\.description)), "services": .texts(principals.services),
+            ],
+            "resources": .texts(resources.map(\.description)), "scopes": .texts(scopes),
+        ]
+        var clientFacts: Facts = [:]
+        clientFacts["kinds"] = clients.kinds.map { .texts($0.map(\.rawValue)) }
+        clientFacts["ids"] = clients.ids.map { .texts($0) }
+        clientFacts["hosts"] = clients.hosts.map { .texts($0) }
+        facts["clients"] = .object(clientFacts)
+        var conditionFacts: Facts = [:]
+        conditionFacts["ip_ranges"] = conditions.ipRanges.map { .texts($0) }
+        conditionFacts["max_auth_age_seconds"] = conditions.maxAuthAgeSeconds.map { .int($0) }
+        conditionFacts["mfa"] = conditions.mfa.map { .bool($0) }
+        conditionFacts["valid_from"] = .time(conditions.validFrom)
+        conditionFacts["valid_until"] = .time(conditions.validUntil)
+        facts["conditions"] = .object(conditionFacts)
+        return facts
+    }
+}

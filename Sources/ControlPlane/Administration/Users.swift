@@ -1,0 +1,167 @@
+import Audit
+import Foundation
+import Postgres
+package import Tenancy
+
+/// What an administrator wants changed about a user.
+package struct UserUpdate: Sendable {
+    package var email: String?
+    package var name = Patch<String>.keep
+
+    package init() {}
+}
+
+extension Administration {
+    package func user(_ id: UserID, of organization: OrganizationID) async throws -> User {
+        guard let found = try await users.find(id, in: organization) else { throw AdminError.notFound }
+        return found
+    }
+
+    /// Makes a user. Who they are upstream is linked when they first sign in.
+    package func createUser(
+        email: String, name: String?, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<User> {
+        var checks = FieldChecks()
+        let address = checks.email(email, "/email")
+        if let name { checks.name(name, "/name") }
+        try checks.finish()
+        let user = User(
+            id: UserID.make(at: administrator.now, random), email: address, emailVerified: false, name: name,
+            status: .active, version: 1, createdAt: administrator.now, updatedAt: administrator.now)
+        return try await administer(organization, by: administrator) { transaction in
+            guard try await users.insert(user, of: organization, in: transaction) else { throw AdminError.emailTaken }
+            return AdminChange(
+                value: user, type: .userCreated, target: user.auditTarget,
+                changes: .between([:], user.facts, personal: User.personalFacts), isCached: false)
+        }
+    }
+
+    package func updateUser(
+        _ id: UserID, _ update: UserUpdate, if condition: VersionCondition, in organization: OrganizationID,
+        by administrator: Administrator
+    ) async throws -> Administered<User> {
+        var checks = FieldChecks()
+        let address = update.email.map { checks.email($0, "/email") }
+        if case .set(let name) = update.name { checks.name(name, "/name") }
+        try checks.finish()
+        return try await retryingLostUpdates(condition) {
+            let old = try await user(id, of: organization)
+            try condition.check(old.version)
+            var new = old
+            if let address, address != old.email {
+                new.email = address
+                new.emailVerified = false
+            }
+            new.name = update.name.applied(to: old.name)
+            let wanted = new
+            do {
+                return try await administer(organization, by: administrator) { transaction in
+                    guard let stored = try await users.update(
+                        wanted, of: organization, at: administrator.now, in: transaction)
+                    else { throw LostUpdate() }
+                    return AdminChange(
+                        value: stored, type: .userUpdated, target: stored.auditTarget,
+                        changes: .between(old.facts, stored.facts, personal: User.personalFacts), isCached: false)
+                }
+            } catch let error as PostgresError where error.isUniqueViolation {
+                throw AdminError.emailTaken
+            }
+        }
+    }
+
+    /// Keeps a user out: no new sign-in, and every session and connection ends now.
+    package func disableUser(
+        _ id: UserID, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<User> {
+        try await setStatus(.disabled, of: id, in: organization, by: administrator)
+    }
+
+    /// Lets a user in again. What ended stays ended.
+    package func enableUser(
+        _ id: UserID, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<User> {
+        try await setStatus(.active, of: id, in: organization, by: administrator)
+    }
+
+    private func setStatus(
+        _ status: User.Status, of id: UserID, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<User> {
+        try await administer(organization, by: administrator) { transaction in
+            guard let old = try await users.find(id, in: organization, locking: transaction) else {
+                throw AdminError.notFound
+            }
+            var wanted = old
+            wanted.status = status
+            guard let stored = try await users.update(
+                wanted, of: organization, at: administrator.now, in: transaction)
+            else { throw LostUpdate() }
+            var metadata: [String: String] = [:]
+            if status == .disabled {
+                let ended = try await grants.revokeAll(
+                    of: id, in: organization, because: AuditEventType.userDisabled.rawValue, transaction)
+                try await SessionStore(database: database).revokeAll(
+                    of: id, in: organization, at: administrator.now, transaction)
+                metadata["grants_ended"] = "\(ended.count)"
+            }
+            return AdminChange(
+                value: stored, type: status == .disabled ? .userDisabled : .userEnabled, target: stored.auditTarget,
+                changes: .between(old.facts, stored.facts, personal: User.personalFacts), metadata: metadata,
+                isCached: false)
+        }
+    }
+
+    /// Accepts that an upstream identity stands for a user (the way out of a pending link).
+    ///
+    /// - Parameter provider: the population of the subject; nil for the identity provider's own.
+    package func linkIdentity(
+        _ subject: String, at identityProvider: IdentityProviderID, provider: String?, to id: UserID,
+        in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<LinkedIdentity> {
+        var checks = FieldChecks()
+        checks.require(
+            (1...512).contains(subject.utf8.count) && ClientName.isPlain(subject), "/subject", "invalid",
+            "A subject has 1 to 512 printable characters.")
+        if let provider {
+            checks.require(
+                (1...512).contains(provider.utf8.count) && ClientName.isPlain(provider), "/provider", "invalid",
+                "A provider has 1 to 512 printable characters.")
+        }
+        let record = try await providers.all(of: organization).first { $0.id == identityProvider }
+        if record == nil { checks.add(.unknown("/identity_provider_id")) }
+        try checks.finish()
+        let key = IdentityKey(
+            identityProvider: identityProvider, provider: provider ?? record?.population ?? "", subject: subject)
+        let identity = LinkedIdentity(key: key, user: id, createdAt: administrator.now)
+        return try await administer(organization, by: administrator) { transaction in
+            guard let user = try await users.find(id, in: organization, locking: transaction) else {
+                throw AdminError.notFound
+            }
+            guard try await users.link(key, to: id, in: organization, at: administrator.now, transaction) else {
+                throw AdminError.conflict("This identity is linked already.")
+            }
+            return AdminChange(
+                value: identity, type: .userIdentityLinked, target: user.auditTarget,
+                changes: [
+                    AuditEvent.Change(path: "identities.identity_provider_id", new: .string(identityProvider.description)),
+                    AuditEvent.Change(path: "identities.subject", new: .string(subject), isPersonal: true),
+                ], isCached: false)
+        }
+    }
+}
+
+extension AdminError {
+    fileprivate static let emailTaken = AdminError.conflict("Another user of this organization has this e-mail address.")
+}
+
+extension User {
+    var auditTarget: AuditEvent.Target { AuditEvent.Target(type: "user", id: id.description, name: name) }
+
+    fileprivate static let personalFacts: Set<String> = ["email", "name"]
+
+    fileprivate var facts: Facts {
+        var facts: Facts = ["status": .string(status.rawValue)]
+        facts["email"] = .text(email)
+        facts["name"] = .text(name)
+        return facts
+    }
+}

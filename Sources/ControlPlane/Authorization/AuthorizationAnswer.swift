@@ -1,0 +1,92 @@
+import Audit
+import Foundation
+import Keys
+import Tenancy
+
+/// What a person decided, complete enough to be put behind a code.
+struct Answer: Sendable {
+    let issuer: OrganizationID
+    let client: ClientID
+    let redirectURI: String
+    let codeChallenge: String
+    let person: AuthorizationTransaction.SignedIn
+    let resource: Resource
+    let resourceScopes: [String]
+    let openIDScopes: [String]
+
+    func record(for code: AuthorizationCode, at now: Date) -> CodeRecord {
+        CodeRecord(
+            digest: Base64URL.encode(code.digest.bytes), issuer: issuer, client: client, redirectURI: redirectURI,
+            codeChallenge: codeChallenge, organization: person.organization, user: person.user, resource: resource.id,
+            resourceOwner: resource.owner, resourceScopes: resourceScopes, openIDScopes: openIDScopes,
+            upstreamCeiling: person.upstreamCeiling, authTime: person.authTime, mfa: person.mfa,
+            expiresAt: now + AuthorizationTransactionStore.codeLifetime.seconds)
+    }
+
+    func event(
+        _ type: AuditEventType, _ decision: ScopeDecision, client: Client, _ visit: AuthorizationFlow.Visit,
+        _ random: RandomBytes
+    ) -> AuditEvent {
+        AuditEvent(
+            type, organization: person.organization, id: EventID.make(at: visit.now, random), time: visit.now,
+            actor: .user(person.user, session: person.session.description),
+            targets: [
+                AuditEvent.Target(type: "client", id: client.id.description, name: client.name),
+                AuditEvent.Target(type: "resource", id: resource.id.description),
+            ],
+            client: client.wireID, scopes: (decision.granted + openIDScopes).sorted(), audience: [resource.uri],
+            grant: "authorization_code", request: visit.request, policy: decision.info)
+    }
+}
+
+extension ClientRedirect {
+    /// Success (RFC 6749 §4.1.2) with `iss` (RFC 9207 §2).
+    init(code: AuthorizationCode, to redirect: RedirectURI, state: String?, issuer: String) {
+        self.init(redirect, [("code", code.secret.revealed), ("state", state), ("iss", issuer)])
+    }
+
+    /// An error (RFC 6749 §4.1.2.1) with `iss`, which errors carry too.
+    init(error: OAuthError, to redirect: RedirectURI, state: String?, issuer: String) {
+        self.init(
+            redirect,
+            [
+                ("error", error.code.rawValue), ("error_description", error.description), ("state", state),
+                ("iss", issuer),
+            ])
+    }
+
+    private init(_ redirect: RedirectURI, _ parameters: [(String, String?)]) {
+        let query = parameters.compactMap { name, value in
+            value.map { "\(name)=\(Self.encode($0))" }
+        }.joined(separator: "&")
+        self.init(location: redirect.text + (redirect.text.contains("?") ? "&" : "?") + query)
+    }
+
+    /// Percent-encodes everything but RFC 3986's unreserved characters, so that every value comes back byte for byte.
+    private static func encode(_ value: String) -> String {
+        var encoded = ""
+        for byte in value.utf8 {
+            switch byte {
+            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x5F, 0x7E:
+                encoded.unicodeScalars.append(Unicode.Scalar(byte))
+            default:
+                let digits = String(byte, radix: 16, uppercase: true)
+                encoded += "%" + (digits.count == 1 ? "0" : "") + digits
+            }
+        }
+        return encoded
+    }
+}
+
+extension ScopeRequest {
+    /// What a signed-in person asks for through a client.
+    init(
+        _ person: AuthorizationTransaction.SignedIn, _ client: Client, _ resource: Resource, _ scopes: [String],
+        _ visit: AuthorizationFlow.Visit
+    ) {
+        self.init(
+            principal: .user(person.user, groups: [], roles: []), client: client, resource: resource, scopes: scopes,
+            address: visit.request.ip, authTime: person.authTime, mfa: person.mfa,
+            upstreamCeiling: person.upstreamCeiling)
+    }
+}

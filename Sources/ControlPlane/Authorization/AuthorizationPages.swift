@@ -1,0 +1,120 @@
+import Audit
+import Foundation
+import Tenancy
+
+extension AuthorizationFlow {
+    /// A transaction with everything its pages speak of.
+    struct Scene: Sendable {
+        let held: AuthorizationTransactionStore.Held
+        let issuer: Issuer
+        let client: Client
+        let redirect: RedirectURI
+        let resource: Resource
+
+        var transaction: AuthorizationTransaction { held.transaction }
+
+        var requesting: RequestingClient {
+            RequestingClient(
+                name: client.name, documentHost: client.documentURL.flatMap { ResourceURI($0)?.host },
+                redirectHost: redirect.host, isLoopback: redirect.kind == .loopback,
+                isVerified: client.kind == .registered)
+        }
+    }
+
+    /// - Throws: a page when something the transaction was begun with is gone.
+    func scene(_ held: AuthorizationTransactionStore.Held, _ visit: Visit) async throws -> Scene {
+        let transaction = held.transaction
+        guard let issuer = try await issuers.issuer(transaction.issuer), issuer.home.organization.status == .active,
+            let client = try await catalog.client(transaction.client, in: issuer.home), client.isLive(at: visit.now),
+            let redirect = client.redirect(for: transaction.redirectURI),
+            let owner = try await catalog.snapshot(of: transaction.resourceOwner),
+            let resource = owner.resources.first(where: { $0.id == transaction.resource }), resource.status == .active
+        else { throw Refusal.page(.expired) }
+        return Scene(held: held, issuer: issuer, client: client, redirect: redirect, resource: resource)
+    }
+
+    /// The page of the stage that a transaction is in.
+    func page(
+        of held: AuthorizationTransactionStore.Held, problem: String? = nil, _ visit: Visit
+    ) async throws -> AuthorizationStep {
+        let scene = try await scene(held, visit)
+        switch held.transaction.stage {
+        case .start:
+            return .start(try await startPage(scene, problem: problem, visit))
+        case .code(let pending):
+            return .code(codePage(pending, scene, problem: problem))
+        case .consent(let person):
+            return .consent(try await consentPage(person, scene, visit))
+        case .deciding, .finished:
+            return .message(.expired)
+        }
+    }
+
+    private func startPage(_ scene: Scene, problem: String?, _ visit: Visit) async throws -> StartPage {
+        let transaction = scene.transaction
+        var organization: PageOrganization?
+        var account: String?
+        if let id = transaction.organization, let snapshot = try await catalog.snapshot(of: id) {
+            organization = PageOrganization(snapshot.organization)
+            if !transaction.mustSignIn, let session = try await session(at: id, visit) {
+                account = try await users.find(session.user, in: id)?.email
+            }
+        }
+        return StartPage(
+            transaction: scene.held.handle, csrfToken: transaction.csrfToken, client: scene.requesting,
+            resourceName: scene.resource.name, resourceURI: scene.resource.uri, organization: organization,
+            signedInAs: account, choices: organization == nil ? try await choices(for: scene, visit) : [],
+            emailHint: transaction.loginHint, problem: problem)
+    }
+
+    /// The organizations in which this browser has a live session and that may use the resource.
+    private func choices(for scene: Scene, _ visit: Visit) async throws -> [PageOrganization] {
+        var found: [PageOrganization] = []
+        for id in visit.browser.sessions.keys.sorted().prefix(10) {
+            guard try await session(at: id, visit) != nil, let snapshot = try await catalog.snapshot(of: id),
+                snapshot.organization.status == .active, snapshot.mayUse(scene.resource)
+            else { continue }
+            found.append(PageOrganization(snapshot.organization))
+        }
+        return found
+    }
+
+    private func codePage(
+        _ pending: AuthorizationTransaction.PendingCode, _ scene: Scene, problem: String?
+    ) -> CodePage {
+        CodePage(
+            transaction: scene.held.handle, csrfToken: scene.transaction.csrfToken, client: scene.requesting,
+            organization: PageOrganization(slug: pending.shown, name: pending.shown), email: pending.email,
+            problem: problem)
+    }
+
+    private func consentPage(
+        _ person: AuthorizationTransaction.SignedIn, _ scene: Scene, _ visit: Visit
+    ) async throws -> ConsentPage {
+        guard let organization = try await catalog.snapshot(of: person.organization) else {
+            throw Refusal.page(.expired)
+        }
+        let decision = ScopePolicy(organization.policy).decide(
+            ScopeRequest(person, scene.client, scene.resource, scene.transaction.resourceScopes, visit), at: visit.now)
+        if decision.granted.isEmpty {
+            try await refuse(
+                .policyDenied, in: person.organization, reason: "no_scope_allowed",
+                actor: .user(person.user, session: person.session.description), client: scene.client.wireID,
+                policy: decision.info, visit)
+        }
+        let expanded = scene.resource.expanding(Set(decision.granted))
+        return ConsentPage(
+            transaction: scene.held.handle, csrfToken: scene.transaction.csrfToken, client: scene.requesting,
+            organization: PageOrganization(organization.organization), account: person.account,
+            resourceName: scene.resource.name, resourceURI: scene.resource.uri,
+            scopes: scene.resource.scopes.filter { expanded.contains($0.name) },
+            withheld: decision.withheld.filter { !expanded.contains($0) }, redirectTarget: scene.redirect.formAction,
+            staysConnected: scene.client.grantTypes.contains("refresh_token"))
+    }
+}
+
+extension PageOrganization {
+    init(_ organization: Organization) {
+        self.init(slug: organization.slug, name: organization.name)
+    }
+}

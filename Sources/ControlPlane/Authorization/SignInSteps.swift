@@ -1,0 +1,263 @@
+import Audit
+import Foundation
+import Identity
+import Keys
+import Tenancy
+
+extension AuthorizationFlow {
+    /// Mails that one transaction may ask for, and wrong codes it survives.
+    private static let mostSendings = 5
+    private static let mostAttempts = 5
+
+    // MARK: Page one
+
+    /// Page one was answered: go on as who is signed in, or send a code.
+    func identified(
+        _ held: AuthorizationTransactionStore.Held, organization typed: String?, email: String?, useSession: Bool,
+        _ visit: Visit
+    ) async throws -> AuthorizationReply {
+        let transaction = held.transaction
+        // A second click, or the way back from the code page, starts over; what is decided stays decided.
+        switch transaction.stage {
+        case .start, .code: break
+        default: return AuthorizationReply(try await page(of: held, visit))
+        }
+        let scene = try await scene(held, visit)
+        let chosen = try await organization(for: scene, typed: typed, email: email)
+        if useSession, !transaction.mustSignIn, let chosen,
+            let session = try await session(at: chosen.organization.id, visit)
+        {
+            return try await goOn(as: session, in: chosen, held, visit)
+        }
+        guard let email = email.flatMap(EmailAddress.init)?.description else {
+            let problem = "Enter your work e-mail address, such as name@example.com."
+            return AuthorizationReply(try await page(of: held.with(stage: .start), problem: problem, visit))
+        }
+        let shown = transaction.organization == nil ? typed ?? mailDomain(of: email) ?? email : nil
+        let pending = AuthorizationTransaction.PendingCode(
+            organization: chosen?.organization.id, shown: shown ?? chosen?.organization.name ?? "", challenge: nil,
+            email: email, attempts: 0, sendings: transaction.sendings)
+        return try await send(pending, held, visit)
+    }
+
+    /// The organization the person signs in to; nil where what they typed names none that may use the resource, or two.
+    private func organization(for scene: Scene, typed: String?, email: String?) async throws -> TenantSnapshot? {
+        if let fixed = scene.transaction.organization {
+            return try await catalog.snapshot(of: fixed)
+        }
+        var named: [TenantSnapshot] = []
+        if let typed {
+            guard let found = try await organization(named: typed) else { return nil }
+            named.append(found)
+        }
+        if let domain = email.flatMap(mailDomain(of:)), let found = try await organization(ofDomain: domain) {
+            named.append(found)
+        }
+        guard let first = named.first, named.allSatisfy({ $0.organization.id == first.organization.id }),
+            first.mayUse(scene.resource)
+        else { return nil }
+        return first
+    }
+
+    // MARK: The code
+
+    /// Has a code sent, or seems to: where there is nobody to send to, the page is the same.
+    func send(
+        _ pending: AuthorizationTransaction.PendingCode, _ held: AuthorizationTransactionStore.Held, _ visit: Visit
+    ) async throws -> AuthorizationReply {
+        var pending = pending
+        guard pending.sendings < Self.mostSendings else {
+            let problem =
+                "That was the last code we can send for this sign-in. Go back to the application and start again."
+            return AuthorizationReply(try await page(of: held.with(stage: .code(pending)), problem: problem, visit))
+        }
+        pending.sendings += 1
+        pending.attempts = 0
+        var challenge: SignInChallenge?
+        if let organization = pending.organization, let snapshot = try await catalog.snapshot(of: organization) {
+            do {
+                challenge = try await provider(of: snapshot, for: pending.email).provider.start(email: pending.email)
+            } catch let error as SignInError {
+                if case .refused = error {
+                    let problem = "Enter your work e-mail address, such as name@example.com."
+                    return AuthorizationReply(try await page(of: held.with(stage: .start), problem: problem, visit))
+                }
+                try await fail(error, in: organization, pending, held, visit)
+            }
+        }
+        let sent = AuthorizationTransaction.PendingCode(
+            organization: pending.organization, shown: pending.shown, challenge: challenge, email: pending.email,
+            attempts: 0, sendings: pending.sendings)
+        return try await moved(held.with(stage: .code(sent)), visit)
+    }
+
+    /// Checks a code and, if it is right, signs the person in.
+    func check(
+        _ code: String, of pending: AuthorizationTransaction.PendingCode, _ held: AuthorizationTransactionStore.Held,
+        _ visit: Visit
+    ) async throws -> AuthorizationReply {
+        var pending = pending
+        guard pending.attempts < Self.mostAttempts else {
+            let problem = "Too many wrong codes. Have a new one sent."
+            return AuthorizationReply(try await page(of: held, problem: problem, visit))
+        }
+        // Counted before it is checked, so that parallel guesses are counted too.
+        pending.attempts += 1
+        guard try await transactions.save(held.with(stage: .code(pending))) else { throw Refusal.page(.expired) }
+        let counted = AuthorizationTransactionStore.Held(
+            handle: held.handle, transaction: held.with(stage: .code(pending)).transaction, version: held.version + 1)
+        let digits = code.filter { !$0.isWhitespace && $0 != "-" }
+        guard let organization = pending.organization, let challenge = pending.challenge,
+            let snapshot = try await catalog.snapshot(of: organization)
+        else { return AuthorizationReply(try await page(of: counted, problem: Self.wrongCode, visit)) }
+        let (record, provider) = try self.provider(of: snapshot, for: pending.email)
+        let identity: VerifiedIdentity
+        do {
+            identity = try await provider.finish(challenge, code: digits, at: visit.now)
+        } catch {
+            try await refuse(
+                .loginFailed, in: organization, reason: error.reason, actor: .anonymous, client: nil, visit)
+            switch error {
+            case .wrongCode, .refused:
+                return AuthorizationReply(try await page(of: counted, problem: Self.wrongCode, visit))
+            case .codeExpired:
+                let problem = "This code has expired. Have a new one sent."
+                return AuthorizationReply(try await page(of: counted, problem: problem, visit))
+            case .tooManyAttempts:
+                let problem = "Too many wrong codes. Wait a few minutes, then have a new one sent."
+                return AuthorizationReply(try await page(of: counted, problem: problem, visit))
+            case .notAdmitted: throw Refusal.page(.pendingLink)
+            case .additionalFactorRequired: throw Refusal.page(.additionalFactor)
+            case .unavailable, .misconfigured:
+                try await fail(error, in: organization, pending, counted, visit)
+            }
+        }
+        return try await welcome(identity, by: record, snapshot, counted, visit)
+    }
+
+    private static let wrongCode = "That code is not right. Check the newest mail, or have a new one sent."
+
+    /// Turns a proven identity into a session and goes on to consent.
+    private func welcome(
+        _ identity: VerifiedIdentity, by record: IdentityProviderRecord, _ organization: TenantSnapshot,
+        _ held: AuthorizationTransactionStore.Held, _ visit: Visit
+    ) async throws -> AuthorizationReply {
+        let scene = try await scene(held, visit)
+        let invitation = try await invitation(in: organization.organization.id, visit)
+        let result = try await signIn.complete(
+            identity, by: record, organization: organization.organization, invitation: invitation?.id,
+            request: visit.request, client: scene.client.wireID, at: visit.now)
+        switch result {
+        case .signedIn(let user, let session, let secret):
+            var reply = try await goOn(as: session, in: organization, account: user.email, held, visit)
+            reply.setSession = (
+                organization.organization.id, "\(session.id).\(secret.revealed)",
+                .seconds(organization.organization.settings.sessionLifetimeSeconds)
+            )
+            return reply
+        case .pendingLink: throw Refusal.page(.pendingLink)
+        case .disabled: throw Refusal.page(.disabled)
+        }
+    }
+
+    /// The invitation this browser opened, if it is this organization's.
+    private func invitation(in organization: OrganizationID, _ visit: Visit) async throws -> Invitation? {
+        guard let text = visit.browser.invitation, let token = InvitationToken(text), token.organization == organization
+        else { return nil }
+        return try await users.invitation(opening: token.digest, in: organization, at: visit.now)
+    }
+
+    // MARK: On to consent
+
+    /// Goes to page two, if the organization admits the client at all.
+    private func goOn(
+        as session: Session, in organization: TenantSnapshot, account: String? = nil,
+        _ held: AuthorizationTransactionStore.Held, _ visit: Visit
+    ) async throws -> AuthorizationReply {
+        let scene = try await scene(held, visit)
+        let id = organization.organization.id
+        guard organization.organization.status == .active, organization.mayUse(scene.resource),
+            let user = try await users.find(session.user, in: id), user.status == .active
+        else { throw Refusal.page(.disabled) }
+        try await checkAdmission(of: scene.client, by: organization, session, visit)
+        let person = AuthorizationTransaction.SignedIn(
+            organization: id, user: user.id, account: account ?? user.email ?? user.id.description, session: session.id,
+            authTime: session.authTime, mfa: session.mfa, upstreamCeiling: session.scopeCeiling)
+        return try await moved(held.with(stage: .consent(person)), visit)
+    }
+
+    /// Meets the client on behalf of the organization, or says that it may not be connected.
+    private func checkAdmission(
+        of client: Client, by organization: TenantSnapshot, _ session: Session, _ visit: Visit
+    ) async throws {
+        let id = organization.organization.id
+        var status = try await clients.admission(of: client.id, by: id)?.status
+        if status == nil, organization.organization.settings.approvalRequiredFor.contains(client.kind) {
+            let wanted = ClientAdmission(
+                client: client.id, registry: client.registry, status: .pending, createdAt: visit.now)
+            status = try await database.transaction(id) { [clients] transaction in
+                try await clients.admit(wanted, by: id, in: transaction).admission.status
+            }
+        }
+        guard let status, status != .active else { return }
+        try await refuse(
+            .authorizeDenied, in: id, reason: status == .pending ? "client_pending" : "client_denied",
+            actor: .user(session.user, session: session.id.description), client: client.wireID, visit)
+        throw Refusal.page(status == .pending ? .clientPending : .clientDenied)
+    }
+
+    // MARK: Providers and failures
+
+    /// The provider that signs people with this address in: one that speaks for their domain, else the first.
+    private func provider(
+        of organization: TenantSnapshot, for email: String
+    ) throws -> (record: IdentityProviderRecord, provider: any IdentityProvider) {
+        let live = organization.identityProviders.filter { $0.status == .active }
+        let domain = mailDomain(of: email) ?? ""
+        guard let record = live.first(where: { $0.authoritativeDomains.contains(domain) }) ?? live.first else {
+            throw SignInError.misconfigured("no active identity provider")
+        }
+        return (record, try providers.provider(record, of: organization.organization))
+    }
+
+    /// Ends a step that the identity provider cannot serve: a page, and the client's error behind a link on it.
+    private func fail(
+        _ error: SignInError, in organization: OrganizationID, _ pending: AuthorizationTransaction.PendingCode,
+        _ held: AuthorizationTransactionStore.Held, _ visit: Visit
+    ) async throws -> Never {
+        try await refuse(.loginFailed, in: organization, reason: error.reason, actor: .anonymous, client: nil, visit)
+        let scene = try await scene(held, visit)
+        var page: MessagePage
+        switch error {
+        case .misconfigured: page = .misconfigured(pending.shown)
+        default: page = .providerUnavailable
+        }
+        let answer = ClientRedirect(
+            error: OAuthError(.temporarilyUnavailable, "The identity provider of the organization is not available."),
+            to: scene.redirect, state: held.transaction.state, issuer: scene.issuer.url)
+        page.wayBack = MessagePage.WayBack(host: scene.redirect.host, location: answer.location)
+        throw Refusal.page(page)
+    }
+
+    /// Saves a transaction that moved on and shows its new page.
+    private func moved(_ held: AuthorizationTransactionStore.Held, _ visit: Visit) async throws -> AuthorizationReply {
+        guard try await transactions.save(held) else { throw Refusal.page(.expired) }
+        return AuthorizationReply(try await page(of: held, visit))
+    }
+}
+
+extension AuthorizationTransaction {
+    /// Mails asked for so far.
+    fileprivate var sendings: Int {
+        if case .code(let pending) = stage { pending.sendings } else { 0 }
+    }
+}
+
+extension AuthorizationTransactionStore.Held {
+    /// The same transaction in another stage, not saved yet.
+    func with(stage: AuthorizationTransaction.Stage) -> Self {
+        var copy = self
+        copy.transaction.stage = stage
+        return copy
+    }
+}

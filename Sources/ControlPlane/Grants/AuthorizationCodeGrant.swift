@@ -1,0 +1,121 @@
+import Audit
+import Foundation
+import Keys
+import Redis
+import Tenancy
+
+/// Redeems an authorization code (RFC 6749 §4.1.3), once.
+struct AuthorizationCodeGrant: Sendable {
+    let issuance: TokenIssuance
+
+    struct Presented: Sendable {
+        let code: String
+        let redirectURI: String?
+        let verifier: String?
+        let resources: [String]
+    }
+
+    func redeem(_ presented: Presented, _ attempt: TokenIssuance.Attempt) async throws -> IssuedTokens {
+        guard let verifier = presented.verifier else {
+            throw OAuthError(.invalidRequest, "code_verifier is required (PKCE).", reason: "verifier_missing")
+        }
+        guard let code = AuthorizationCode(presented.code) else { throw TokenIssuance.invalidGrant("code_malformed") }
+        guard let record = try await issuance.transactions.record(of: code) else {
+            try await refuseSpent(code, verifier, attempt)
+        }
+        try await check(record, code, verifier, presented, attempt)
+        // A guard may move once between reading and writing; then everything is decided again.
+        for _ in 0..<2 {
+            if let tokens = try await issue(record, code, presented, attempt) { return tokens }
+            if try await issuance.grants.redeemed(code.digest, in: code.organization) != nil {
+                try await refuseSpent(code, verifier, attempt)
+            }
+            issuance.catalog.forget(code.organization)
+            issuance.catalog.forget(.platform)
+        }
+        throw TokenIssuance.invalidGrant("no_longer_allowed")
+    }
+
+    /// In the RFC's order; a wrong issuer or client leaves the code as it was, a wrong verifier is counted.
+    private func check(
+        _ record: CodeRecord, _ code: AuthorizationCode, _ verifier: String, _ presented: Presented,
+        _ attempt: TokenIssuance.Attempt
+    ) async throws {
+        guard record.issuer == attempt.issuer.id, record.client == attempt.client.id,
+            record.organization == code.organization
+        else { throw TokenIssuance.invalidGrant("code_of_another_client") }
+        guard record.expiresAt > attempt.now else { throw TokenIssuance.invalidGrant("code_expired") }
+        if let redirectURI = presented.redirectURI, redirectURI != record.redirectURI {
+            throw TokenIssuance.invalidGrant("redirect_uri_differs")
+        }
+        guard PKCE.matches(verifier: verifier, challenge: record.codeChallenge) else {
+            try await issuance.transactions.countFailure(of: code)
+            throw TokenIssuance.invalidGrant("verifier_wrong")
+        }
+    }
+
+    /// - Returns: nil when the statement changed nothing: the code was spent, or a guard moved.
+    private func issue(
+        _ record: CodeRecord, _ code: AuthorizationCode, _ presented: Presented, _ attempt: TokenIssuance.Attempt
+    ) async throws -> IssuedTokens? {
+        let target = try await issuance.target(
+            of: record.resource, ownedBy: record.resourceOwner, for: record.organization, attempt)
+        try issuance.check(presented.resources, against: target.resource)
+        guard let platform = try await issuance.catalog.snapshot(of: .platform) else {
+            throw OAuthError.unavailable(nil)
+        }
+        let decision = ScopePolicy(target.organization.policy).decide(
+            ScopeRequest(
+                principal: .user(record.user, groups: [], roles: []), client: attempt.client, resource: target.resource,
+                scopes: record.resourceScopes, address: attempt.request.ip, authTime: record.authTime, mfa: record.mfa,
+                upstreamCeiling: record.upstreamCeiling),
+            at: attempt.now)
+        guard !decision.granted.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
+        let settings = target.organization.organization.settings
+        let grantID = GrantID.make(at: attempt.now, issuance.random)
+        let refresh =
+            attempt.client.grantTypes.contains("refresh_token")
+            ? RefreshToken(organization: record.organization, grant: grantID, issuance.random) : nil
+        let expiresAt = attempt.now + Double(settings.grantLifetimeSeconds)
+        let grant = Grant(
+            id: grantID, issuer: attempt.issuer.id, user: record.user, client: record.client, resource: record.resource,
+            scope: decision.granted + record.openIDScopes, status: .active, authTime: record.authTime,
+            family: refresh.map {
+                Grant.Family(
+                    familyDigest: $0.familyDigest, currentDigest: $0.digest, previousDigest: nil, previousAt: nil,
+                    generation: $0.generation, sealedSuccessor: nil)
+            },
+            version: 1, createdAt: attempt.now, lastUsedAt: attempt.now,
+            idleExpiresAt: min(attempt.now + Double(settings.grantIdleLifetimeSeconds), expiresAt), expiresAt: expiresAt
+        )
+        let (token, text) = try issuance.accessToken(
+            for: record.user, scopes: decision.granted, openID: record.openIDScopes, grant: grantID,
+            authTime: record.authTime, target, attempt)
+        let event = issuance.event(
+            .tokenIssued, token, user: record.user, grant: grantID, grantType: "authorization_code", decision, target,
+            attempt)
+        let outcome = try await issuance.grants.redeem(
+            GrantStore.Redemption(codeDigest: code.digest, codeChallenge: record.codeChallenge, grant: grant),
+            in: record.organization, guardedBy: issuance.catalog.guardian(target.organization, platform),
+            recording: event)
+        guard outcome.isDone else { return nil }
+        await issuance.transactions.forget(code)
+        return IssuedTokens(
+            accessToken: text, expiresIn: token.lifetimeSeconds, scope: token.scopes.joined(separator: " "),
+            refreshToken: refresh?.secret)
+    }
+
+    /// A code that Redis does not know, or that was spent: if the one who presents it could have redeemed it, somebody else
+    /// did, or twice, and everything it gave is ended (RFC 6749 §10.5). Anybody else learns nothing and breaks nothing.
+    private func refuseSpent(
+        _ code: AuthorizationCode, _ verifier: String, _ attempt: TokenIssuance.Attempt
+    ) async throws -> Never {
+        guard let spent = try await issuance.grants.redeemed(code.digest, in: code.organization) else {
+            throw TokenIssuance.invalidGrant("code_unknown")
+        }
+        guard spent.client == attempt.client.id, PKCE.matches(verifier: verifier, challenge: spent.codeChallenge) else {
+            throw TokenIssuance.invalidGrant("code_used")
+        }
+        try await issuance.revoke(spent.grant, in: code.organization, as: .authorizeCodeReplayed, attempt)
+    }
+}

@@ -1,0 +1,156 @@
+import Audit
+import Foundation
+import Keys
+import Tenancy
+
+/// Redeems a refresh token (RFC 6749 §6, OAuth 2.1 §4.3): rotates it, answers a retry with the same successor, and ends
+/// the family when an older one comes back.
+struct RefreshTokenGrant: Sendable {
+    let issuance: TokenIssuance
+
+    /// What a presented token is to its family.
+    private enum Standing {
+        case current
+        /// The one before the current, inside the grace window, and its successor was not used: a reply was lost.
+        case retried(successor: RefreshToken)
+        /// Genuine and spent.
+        case reused
+    }
+
+    func redeem(
+        _ secret: Secret, scope: String?, resources: [String], _ attempt: TokenIssuance.Attempt
+    ) async throws -> IssuedTokens {
+        guard let presented = RefreshToken(secret) else { throw TokenIssuance.invalidGrant("token_malformed") }
+        let narrowed = try ValidRequest.scopes(in: scope)
+        // Each turn reads anew: a lost race is classified from what stands now, never from an old snapshot.
+        for _ in 0..<4 {
+            let state = try await state(of: presented, attempt)
+            guard let family = state.grant.family, family.familyDigest == presented.familyDigest else {
+                throw TokenIssuance.invalidGrant("token_unknown")
+            }
+            try checkLife(of: state, attempt)
+            let standing = try await standing(of: presented, in: family, attempt)
+            if case .reused = standing {
+                try await issuance.revoke(state.grant.id, in: presented.organization, as: .tokenReuseDetected, attempt)
+            }
+            if let tokens = try await issue(standing, presented, state.grant, narrowed, resources, attempt) {
+                return tokens
+            }
+            issuance.catalog.forget(presented.organization)
+            issuance.catalog.forget(.platform)
+        }
+        throw OAuthError.unavailable(nil)
+    }
+
+    private func state(
+        of presented: RefreshToken, _ attempt: TokenIssuance.Attempt
+    ) async throws -> GrantStore.State {
+        // Another issuer's or client's token is nothing here, and its family is left alone.
+        guard let state = try await issuance.grants.state(of: presented.grant, in: presented.organization),
+            state.grant.issuer == attempt.issuer.id, state.grant.client == attempt.client.id
+        else { throw TokenIssuance.invalidGrant("token_unknown") }
+        return state
+    }
+
+    private func checkLife(of state: GrantStore.State, _ attempt: TokenIssuance.Attempt) throws {
+        guard state.grant.status == .active else { throw TokenIssuance.invalidGrant("grant_revoked") }
+        guard state.grant.isLive(at: attempt.now) else { throw TokenIssuance.invalidGrant("grant_expired") }
+        guard state.user == .active else { throw TokenIssuance.invalidGrant("user_disabled") }
+        guard state.admission == .active else { throw TokenIssuance.invalidGrant("client_not_admitted") }
+    }
+
+    private func standing(
+        of presented: RefreshToken, in family: Grant.Family, _ attempt: TokenIssuance.Attempt
+    ) async throws -> Standing {
+        if family.currentDigest == presented.digest { return .current }
+        guard family.previousDigest == presented.digest, family.generation == presented.generation + 1,
+            let spentAt = family.previousAt, let sealed = family.sealedSuccessor,
+            let organization = try await issuance.catalog.snapshot(of: presented.organization)
+        else { return .reused }
+        let grace = Double(min(30, max(0, organization.organization.settings.refreshGraceSeconds)))
+        guard attempt.now.timeIntervalSince(spentAt) < grace else { return .reused }
+        do {
+            return .retried(successor: try presented.successor(sealed: sealed))
+        } catch {
+            throw OAuthError(.serverError, "The refresh token could not be read.", reason: "seal_broken", cause: error)
+        }
+    }
+
+    /// - Returns: nil when the statement changed nothing: somebody was faster, or a guard moved.
+    private func issue(
+        _ standing: Standing, _ presented: RefreshToken, _ grant: Grant, _ narrowed: [String], _ resources: [String],
+        _ attempt: TokenIssuance.Attempt
+    ) async throws -> IssuedTokens? {
+        let target = try await target(of: grant, presented, attempt)
+        try issuance.check(resources, against: target.resource)
+        let scopes = try scopes(of: grant, narrowedTo: narrowed, target.resource)
+        guard let platform = try await issuance.catalog.snapshot(of: .platform) else {
+            throw OAuthError.unavailable(nil)
+        }
+        let decision = ScopePolicy(target.organization.policy).decide(
+            ScopeRequest(
+                principal: .user(grant.user, groups: [], roles: []), client: attempt.client, resource: target.resource,
+                scopes: scopes.granted, address: attempt.request.ip, authTime: grant.authTime),
+            at: attempt.now)
+        let allowed = target.resource.expanding(Set(decision.granted)).filter { scopes.wanted?.contains($0) ?? true }
+        guard !allowed.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
+        let (token, text) = try issuance.accessToken(
+            for: grant.user, scopes: allowed, openID: scopes.openID, grant: grant.id, authTime: grant.authTime,
+            target, attempt)
+        let guardian = issuance.catalog.guardian(target.organization, platform)
+        let successor: RefreshToken
+        let outcome: WriteOutcome<GrantID>
+        switch standing {
+        case .current:
+            successor = presented.successor(issuance.random)
+            let event = issuance.event(
+                .tokenRefreshed, token, user: grant.user, grant: grant.id, grantType: "refresh_token", decision, target,
+                attempt)
+            let settings = target.organization.organization.settings
+            let rotation = GrantStore.Rotation(
+                grant: grant.id, version: grant.version, presented: presented.digest, successor: successor.digest,
+                sealedSuccessor: try presented.seal(successor, issuance.random),
+                idleExpiresAt: attempt.now + Double(settings.grantIdleLifetimeSeconds))
+            outcome = try await issuance.grants.rotate(
+                rotation, in: presented.organization, guardedBy: guardian, recording: event, at: attempt.now)
+        case .retried(let sealed):
+            successor = sealed
+            let event = issuance.event(
+                .tokenRefreshed, token, user: grant.user, grant: grant.id, grantType: "refresh_token", decision,
+                metadata: ["retried": "true"], target, attempt)
+            outcome = try await issuance.grants.retry(
+                grant.id, version: grant.version, in: presented.organization, guardedBy: guardian, recording: event)
+        case .reused:
+            return nil
+        }
+        guard outcome.isDone else { return nil }
+        return IssuedTokens(
+            accessToken: text, expiresIn: token.lifetimeSeconds, scope: token.scopes.joined(separator: " "),
+            refreshToken: successor.secret)
+    }
+
+    private func target(
+        of grant: Grant, _ presented: RefreshToken, _ attempt: TokenIssuance.Attempt
+    ) async throws -> TokenIssuance.Target {
+        let home = try await issuance.catalog.snapshot(of: presented.organization)
+        let owner = home?.resources.contains { $0.id == grant.resource } == true ? presented.organization : .platform
+        return try await issuance.target(of: grant.resource, ownedBy: owner, for: presented.organization, attempt)
+    }
+
+    /// What a refresh speaks of: the resource scopes the grant holds, those of them (and of what they imply) that were
+    /// asked for if any were, and the OpenID words. The grant itself stays as wide as it was (RFC 6749 §6).
+    private func scopes(
+        of grant: Grant, narrowedTo asked: [String], _ resource: Resource
+    ) throws(OAuthError) -> (granted: [String], wanted: Set<String>?, openID: [String]) {
+        let names = Set(resource.scopes.map(\.name))
+        let granted = grant.scope.filter(names.contains)
+        let openID = grant.scope.filter { !names.contains($0) }
+        guard !asked.isEmpty else { return (granted, nil, openID) }
+        guard Set(asked).isSubset(of: Set(resource.expanding(Set(granted)) + openID)) else {
+            throw OAuthError(.invalidScope, "The grant does not hold every requested scope.", reason: "scope_wider")
+        }
+        // With OpenID words alone the resource's scopes stay as granted, since a token without any opens nothing.
+        let wanted = Set(asked).intersection(names)
+        return (granted, wanted.isEmpty ? nil : wanted, openID.filter(asked.contains))
+    }
+}

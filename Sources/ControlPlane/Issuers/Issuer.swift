@@ -1,0 +1,60 @@
+package import Tenancy
+
+/// One OAuth issuer: the platform, or one organization. Same rules; issuers differ in keys and client registry.
+package struct Issuer: Sendable {
+    package enum Kind: Sendable, Equatable { case platform, organization }
+
+    package let kind: Kind
+    /// `iss`, byte for byte as metadata publishes it: no trailing slash (RFC 8414 §2, RFC 9207 §2).
+    package let url: String
+    /// The organization whose registry and keys it uses; the platform's reserved one for the platform issuer.
+    package let home: TenantSnapshot
+    /// What the platform shares with every organization: shared resources, their keys and its epoch.
+    package let platform: TenantSnapshot
+
+    package init(kind: Kind, url: String, home: TenantSnapshot, platform: TenantSnapshot) {
+        self.kind = kind
+        self.url = url
+        self.home = home
+        self.platform = platform
+    }
+
+    package var id: OrganizationID { home.organization.id }
+
+    /// A path under this issuer, such as `oauth/token`, as an absolute URL.
+    package func endpoint(_ path: String) -> String { "\(url)/\(path)" }
+}
+
+extension Issuer {
+    /// The resource with this canonical URI, if this issuer may speak for it at all.
+    ///
+    /// Compares as RFC 8707 and MCP ask: scheme and host without case, a lone slash after the host optional, path exact.
+    package func resource(at uri: String) -> Resource? {
+        guard let wanted = ResourceURI(uri)?.canonical else { return nil }
+        return resources.first { $0.canonicalURI == wanted }
+    }
+
+    /// Every resource this issuer is accepted for.
+    ///
+    /// An organization issuer: its own and the shared ones it enabled. The platform issuer: the shared ones; resources of
+    /// organizations that accept the platform are found through their owner.
+    package var resources: [Resource] {
+        let shared = platform.resources.filter { kind == .platform || home.admittedResources.contains($0.id) }
+        let own = kind == .platform ? [] : home.resources
+        return (own + shared).filter { $0.status == .active && $0.acceptedIssuers.contains(id) }
+    }
+
+    /// The resource meant when a client names none: the default, else the only one.
+    package var defaultResource: Resource? {
+        let candidates = resources
+        if let chosen = home.organization.settings.defaultResource {
+            return candidates.first { $0.id == chosen }
+        }
+        return candidates.count == 1 ? candidates.first : nil
+    }
+
+    /// `scopes_supported`: the OpenID words and the scopes of the default resource, never a union over tenants.
+    package var scopesSupported: [String] {
+        ["openid", "profile", "email", "offline_access"] + (defaultResource?.scopes.map(\.name) ?? [])
+    }
+}

@@ -1,0 +1,56 @@
+/// A failure that a client may see (RFC 6749 §5.2, RFC 7591 §3.2.2, RFC 8707 §2). Thrown where the rule breaks, rendered
+/// by the HTTP room alone.
+package struct OAuthError: Error {
+    package enum Code: String, Sendable {
+        case invalidRequest = "invalid_request"
+        case invalidClient = "invalid_client"
+        case invalidGrant = "invalid_grant"
+        case unauthorizedClient = "unauthorized_client"
+        case unsupportedGrantType = "unsupported_grant_type"
+        case invalidScope = "invalid_scope"
+        case invalidTarget = "invalid_target"
+        case accessDenied = "access_denied"
+        case unsupportedResponseType = "unsupported_response_type"
+        case serverError = "server_error"
+        case temporarilyUnavailable = "temporarily_unavailable"
+        case loginRequired = "login_required"
+        case consentRequired = "consent_required"
+        case interactionRequired = "interaction_required"
+        case requestNotSupported = "request_not_supported"
+        case requestURINotSupported = "request_uri_not_supported"
+        case invalidRedirectURI = "invalid_redirect_uri"
+        case invalidClientMetadata = "invalid_client_metadata"
+        case invalidToken = "invalid_token"
+        case insufficientScope = "insufficient_scope"
+        case unsupportedTokenType = "unsupported_token_type"
+    }
+
+    package let code: Code
+    /// Sent as `error_description`: fixed text in the characters RFC 6749 §5.2 allows, never input and never another
+    /// error's message.
+    package let description: String
+    /// Why, in a word for the log and the audit, such as `code_expired`; the client is not told.
+    package let reason: String
+    /// Logged with `String(reflecting:)`, never sent.
+    package let cause: (any Error)?
+    /// When to come back, for what passes by itself.
+    package let retryAfter: Duration?
+
+    package init(
+        _ code: Code, _ description: String, reason: String? = nil, cause: (any Error)? = nil,
+        retryAfter: Duration? = nil
+    ) {
+        self.code = code
+        self.description = description
+        self.reason = reason ?? code.rawValue
+        self.cause = cause
+        self.retryAfter = retryAfter
+    }
+
+    /// The answer while a store is away: nothing happened, and trying again is right.
+    package static func unavailable(_ cause: (any Error)?) -> OAuthError {
+        OAuthError(
+            .temporarilyUnavailable, "The service cannot answer right now; try again shortly.", reason: "store_unavailable",
+            cause: cause, retryAfter: .seconds(2))
+    }
+}

@@ -1,0 +1,48 @@
+package import Foundation
+package import Keys
+package import Tenancy
+
+/// The claims of one access token (RFC 9068 §2.2) and how they become a signed JWT.
+package struct AccessToken: Sendable {
+    package let issuer: String
+    package let subject: String
+    package let audience: String
+    package let clientID: String
+    package let id: TokenID
+    package let issuedAt: Date
+    package let lifetimeSeconds: Int
+    /// Expanded resource scopes and OpenID words, without `offline_access`.
+    package let scopes: [String]
+    package let organization: OrganizationID
+    package let organizationSlug: String
+    package let grant: GrantID?
+    package let authTime: Date?
+
+    /// The payload as JSON bytes.
+    ///
+    /// `scope` and `scopes` say the same: servers read one or the other (RFC 9068 §2.2.3 names the first).
+    package var payload: [UInt8] {
+        let now = Int(issuedAt.timeIntervalSince1970)
+        return JSONWriter.object(capacity: 768) { json in
+            json.string("iss", issuer)
+            json.string("sub", subject)
+            json.string("aud", audience)
+            json.int("exp", now + lifetimeSeconds)
+            json.int("iat", now)
+            json.int("nbf", now)
+            json.string("jti", id.description)
+            json.string("client_id", clientID)
+            json.string("scope", scopes.joined(separator: " "))
+            json.strings("scopes", scopes)
+            json.string("org_id", organization.description)
+            json.string("org_slug", organizationSlug)
+            if let grant { json.string("grant_id", grant.description) }
+            if let authTime { json.int("auth_time", Int(authTime.timeIntervalSince1970)) }
+        }
+    }
+
+    /// The compact JWS with header `alg kid typ=at+jwt` (RFC 9068 §2.1).
+    package func signed(by key: SigningKey, kid: String) throws(KeyError) -> String {
+        try JWSSigner(key: key, keyID: kid, type: "at+jwt").sign(payload)
+    }
+}

@@ -1,0 +1,54 @@
+package import Keys
+import Tenancy
+
+/// A token request (RFC 6749 §3.2) after parsing: one case for each grant.
+package enum TokenRequest: Sendable {
+    /// RFC 6749 §4.1.3 with PKCE (RFC 7636 §4.5) and resource indicators (RFC 8707 §2.2).
+    case authorizationCode(code: String, redirectURI: String?, codeVerifier: String?, resources: [String])
+    /// RFC 6749 §6.
+    case refreshToken(token: Secret, scope: String?, resources: [String])
+
+    package var grantType: String {
+        switch self {
+        case .authorizationCode: "authorization_code"
+        case .refreshToken: "refresh_token"
+        }
+    }
+}
+
+/// How a client says who it is: exactly one way per request (RFC 6749 §2.3).
+package enum ClientCredentials: Sendable {
+    case none(clientID: String)
+    case basic(clientID: String, secret: Secret)
+    case post(clientID: String, secret: Secret)
+
+    package var clientID: String {
+        switch self {
+        case .none(let clientID), .basic(let clientID, _), .post(let clientID, _): clientID
+        }
+    }
+
+    var method: Client.AuthenticationMethod {
+        switch self {
+        case .none: .none
+        case .basic: .clientSecretBasic
+        case .post: .clientSecretPost
+        }
+    }
+
+    var secret: Secret? {
+        switch self {
+        case .none: nil
+        case .basic(_, let secret), .post(_, let secret): secret
+        }
+    }
+}
+
+/// A successful token response (RFC 6749 §5.1).
+package struct IssuedTokens: Sendable {
+    package let accessToken: String
+    package let tokenType = "Bearer"
+    package let expiresIn: Int
+    package let scope: String
+    package let refreshToken: Secret?
+}

@@ -1,0 +1,378 @@
+package import Foundation
+package import Logging
+import Synchronization
+
+/// Asks which of these events exist: one row for each that does, its id in the first column. Runs under the settings
+/// of the members.
+package typealias EventQuestion = @Sendable (_ organization: UUID, _ eventIDs: [UUID]) -> SQL
+
+/// One write: one statement that makes a change and records its event, both or neither.
+///
+/// The statement must not do its work twice when it is sent twice: its event id is a unique key of what it inserts,
+/// and a change that has already happened makes it touch no row.
+package struct WriteMember: Sendable {
+    /// All nodes write in this order, so that they lock alike: the organization, then the grant or whatever is locked.
+    package let orderKey: (organization: UUID, order: UUID)
+    /// Set before the statement, wherever they differ from those of the member before it.
+    package let settings: PostgresLocalSettings
+    package let statement: SQL
+    /// The id, chosen by the request, of the event this statement records.
+    package let eventID: UUID
+
+    package init(
+        orderKey: (organization: UUID, order: UUID), settings: PostgresLocalSettings, statement: SQL, eventID: UUID
+    ) {
+        self.orderKey = orderKey
+        self.settings = settings
+        self.statement = statement
+        self.eventID = eventID
+    }
+}
+
+package enum WriteResult: Sendable {
+    /// Committed; the rows the statement returned. None is an answer: the statement changed nothing.
+    case rows([Row])
+    /// Committed, but the connection was lost before its rows arrived; the event proves it.
+    case recovered
+}
+
+/// The door for single writes that many requests make: group commit over a few shared connections.
+///
+/// Each connection has one flight in the air. What gathered meanwhile, at most ``PostgresSettings/batchLimit``, is
+/// the next batch: one implicit transaction, one Sync, one commit, no timer. When any member fails, nothing of the
+/// batch was committed and its members are sent again alone, each with a Sync of its own. When the connection is
+/// lost, every member asks on another one whether its event exists before anything is sent again. Answers are given
+/// only after the commit.
+package final class PostgresWriteLane: Sendable {
+    struct Job: LaneJob {
+        /// Why it must be asked whether the event exists, and what to do if it does not.
+        enum Doubt: Sendable {
+            /// The connection was lost: send it again.
+            case lostLink
+            /// It touched no row when it was sent again; that is its answer unless the lost connection had committed
+            /// it.
+            case noRows([Row])
+            /// It was refused when it was sent again, perhaps by what the lost connection had committed, such as its
+            /// own key.
+            case refused(PostgresError)
+        }
+
+        let member: WriteMember
+        let deadline: ContinuousClock.Instant
+        let reply: Reply<WriteResult>
+        /// Must be in a transaction of its own.
+        var isAlone = false
+        /// Was on a connection that got lost: an earlier sending of it may still take effect.
+        var isResent = false
+        var doubt: Doubt?
+        var attempts = 1
+        var questions = 0
+
+        var isAnswered: Bool { reply.isAnswered }
+        func fail(_ error: PostgresError) { reply.answer(.failure(error)) }
+    }
+
+    enum Ticket: Sendable {
+        case batch([Job])
+        case question([Job])
+    }
+
+    private struct State: Sendable {
+        var lane: LaneState<Job>
+        /// Members whose outcome must be asked for.
+        var doubtful: [Job] = []
+
+        var isDrained: Bool { lane.isDrained && doubtful.isEmpty }
+    }
+
+    private let settings: PostgresSettings
+    private let eventsExist: EventQuestion
+    private let logger: Logger
+    private let engine: LinkEngine
+    private let state: Mutex<State>
+
+    /// How often one member is sent in a transaction of its own before its collision is the answer.
+    private static let attemptLimit = 4
+    /// How often the server may refuse the question before the outcome is called unknown.
+    private static let questionLimit = 5
+
+    package init(settings: PostgresSettings, eventsExist: @escaping EventQuestion, logger: Logger) {
+        self.settings = settings
+        self.eventsExist = eventsExist
+        self.logger = logger
+        engine = LinkEngine(links: settings.writeConnections)
+        state = Mutex(State(lane: LaneState(links: settings.writeConnections)))
+    }
+
+    /// Opens the connections, in the background. Members may be given at once; they wait for a connection.
+    package func start() {
+        state.withLock { $0.lane.board.begin() }
+        let session: PostgresLocalSettings = [
+            ("statement_timeout", "\(settings.statementTimeout.milliseconds)"),
+            ("lock_timeout", "\(settings.lockTimeout.milliseconds)"),
+        ]
+        engine.start(self, LinkProfile(settings, door: "write", session: session), logger: logger)
+    }
+
+    /// Refuses new members, lets those under way finish within `limit`, then closes the connections.
+    package func shutdown(within limit: Duration = .seconds(5)) async {
+        state.withLock { $0.lane.isClosed = true }
+        await engine.stop(within: limit) { state.withLock { $0.isDrained } }
+        sweep(before: .now + .seconds(3_600))
+    }
+
+    /// Carries out one member and answers after its commit.
+    ///
+    /// - Throws: `overloaded` at once when the queue is full; `unavailable` or `timedOut` by the answer deadline when
+    ///   it was never sent; `outcomeUnknown` when it was sent and nobody could tell in time what became of it;
+    ///   `cancelled` when the task is, though the member may still be committed; the server's errors, after which
+    ///   nothing of it is committed.
+    package func execute(_ member: WriteMember) async throws(PostgresError) -> WriteResult {
+        if let defect = member.statement.defect { throw defect }
+        let job = Job(member: member, deadline: .now + settings.answerDeadline, reply: Reply())
+        let sleeper: Int? = try state.withLock { state throws(PostgresError) in
+            try state.lane.admit(job, under: settings)
+        }
+        engine.wake(sleeper)
+        return try await job.reply.value()
+    }
+
+    package var counters: PostgresCounters {
+        let (depth, up) = state.withLock { ($0.lane.queue.count + $0.doubtful.count, $0.lane.board.linksUp) }
+        return engine.meter.snapshot(queueDepth: depth, linksUp: up, links: engine.links)
+    }
+}
+
+extension PostgresWriteLane: LinkLane {
+    func linkIsUp(_ link: Int) {
+        state.withLock { $0.lane.board.markUp(link) }
+    }
+
+    func linkIsDown(_ link: Int) {
+        state.withLock { $0.lane.board.markDown(link) }
+    }
+
+    // MARK: What to send
+
+    func takeWork(for link: Int, inFlight: Int) -> LinkWork<Ticket> {
+        guard inFlight == 0 else { return .none }
+        let (doubtful, jobs) = state.withLock { state -> ([Job], [Job]) in
+            let doubtful = state.doubtful.filter { !$0.isAnswered }
+            state.doubtful = []
+            var jobs: [Job] = []
+            while jobs.count < settings.batchLimit, let job = state.lane.queue.popFirst() {
+                if !job.isAnswered { jobs.append(job) }
+            }
+            if doubtful.isEmpty, jobs.isEmpty {
+                state.lane.board.markAsleep(link, inFlight: 0)
+            } else {
+                state.lane.board.markBusy(link, inFlight: doubtful.count + jobs.count)
+            }
+            return (doubtful, jobs)
+        }
+        guard !doubtful.isEmpty || !jobs.isEmpty else { return .none }
+        var chains = questions(about: doubtful)
+        let together = jobs.filter { !$0.isAlone }
+        if !together.isEmpty { chains.append(batch(together)) }
+        for job in jobs where job.isAlone { chains.append(batch([job])) }
+        return .chains(chains)
+    }
+
+    /// One transaction of all these members, in the order every node uses.
+    private func batch(_ jobs: [Job]) -> Chain<Ticket> {
+        let ordered = jobs.count == 1 ? jobs : jobs.sorted { $0.member.precedes($1.member) }
+        var steps: [ChainBody.Step] = []
+        steps.reserveCapacity(ordered.count * 2)
+        var current: PostgresLocalSettings = []
+        for job in ordered {
+            let changes = job.member.settings.changes(from: current)
+            if !changes.isEmpty { steps.append(.settings(changes)) }
+            current = job.member.settings
+            steps.append(.statement(job.member.statement))
+        }
+        let meter = engine.meter
+        meter.count(meter.batches)
+        meter.count(meter.batchMembers, ordered.count)
+        meter.largestBatch.max(ordered.count, ordering: .relaxed)
+        return Chain(body: .pipeline(steps), ticket: .batch(ordered), patience: settings.lanePatience)
+    }
+
+    /// One question per organization, each under its own settings: row-level security hides the events of the others.
+    private func questions(about jobs: [Job]) -> [Chain<Ticket>] {
+        Dictionary(grouping: jobs, by: \.member.orderKey.organization).map { organization, jobs in
+            let question = eventsExist(organization, jobs.map(\.member.eventID))
+            return Chain(
+                body: .single(question, under: jobs[0].member.settings), ticket: .question(jobs),
+                patience: settings.lanePatience)
+        }
+    }
+
+    // MARK: What came of it
+
+    func finish(_ ticket: Ticket, _ outcome: ChainOutcome) {
+        switch (ticket, outcome) {
+        case (.batch(let jobs), .completed(let results)):
+            for (job, result) in zip(jobs, results) { committed(job, result.rows) }
+        case (.batch(let jobs), .failed(let error, _)) where jobs.count == 1: refused(jobs[0], error)
+        case (.batch(let jobs), .failed(_, let place)): separate(jobs, culprit: place)
+        case (.batch(let jobs), .lost(nothingDone: true)): queueAgain(jobs)
+        case (.batch(let jobs), .lost(nothingDone: false)): doubt(jobs, because: .lostLink)
+        case (.question(let jobs), .completed(let results)): resolve(jobs, results.last?.rows ?? [])
+        case (.question(let jobs), .failed): askAgain(jobs, isRefused: true)
+        case (.question(let jobs), .lost): askAgain(jobs, isRefused: false)
+        }
+    }
+
+    private func committed(_ job: Job, _ rows: [Row]) {
+        if job.isResent, rows.isEmpty {
+            doubt([job], because: .noRows(rows))
+        } else {
+            job.reply.answer(.success(.rows(rows)))
+        }
+    }
+
+    /// A member in a transaction of its own was refused.
+    private func refused(_ job: Job, _ error: PostgresError) {
+        // What holds up a member that was sent again may be its own first sending: only the deadline ends that.
+        if error.isCollision || error.sqlState == "55P03", job.attempts < Self.attemptLimit || job.isResent {
+            var job = job
+            job.attempts += 1
+            job.isAlone = true
+            queueAgain([job], atEnd: true)
+        } else if job.isResent {
+            doubt([job], because: .refused(error))
+        } else {
+            job.fail(error)
+        }
+    }
+
+    /// One member spoiled a batch: all are sent again alone, the culprit last, so that it holds nobody up twice.
+    private func separate(_ jobs: [Job], culprit: Int) {
+        var jobs = jobs
+        for index in jobs.indices { jobs[index].isAlone = true }
+        if jobs.indices.contains(culprit) { jobs.append(jobs.remove(at: culprit)) }
+        queueAgain(jobs)
+    }
+
+    private func queueAgain(_ jobs: [Job], atEnd: Bool = false) {
+        let live = jobs.filter { !$0.isAnswered }
+        guard !live.isEmpty else { return }
+        engine.meter.count(engine.meter.retries, live.count)
+        let sleeper = state.withLock { state in
+            if atEnd {
+                for job in live { state.lane.queue.append(job) }
+            } else {
+                state.lane.queue.prepend(live)
+            }
+            return state.lane.board.takeSleeper()
+        }
+        engine.wake(sleeper)
+    }
+
+    // MARK: Lost connections
+
+    private func doubt(_ jobs: [Job], because doubt: Job.Doubt) {
+        var jobs = jobs
+        for index in jobs.indices { jobs[index].doubt = doubt }
+        ask(jobs)
+    }
+
+    private func ask(_ jobs: [Job]) {
+        let live = jobs.filter { !$0.isAnswered }
+        guard !live.isEmpty else { return }
+        let sleeper = state.withLock { state in
+            state.doubtful += live
+            return state.lane.board.takeSleeper()
+        }
+        engine.wake(sleeper)
+    }
+
+    private func askAgain(_ jobs: [Job], isRefused: Bool) {
+        var again: [Job] = []
+        for var job in jobs {
+            if isRefused { job.questions += 1 }
+            if job.questions < Self.questionLimit {
+                again.append(job)
+            } else {
+                job.fail(PostgresError(.outcomeUnknown))
+            }
+        }
+        ask(again)
+    }
+
+    /// An event that exists proves the commit. One that does not exist proves nothing while the lost connection's
+    /// server process may still be at work; but the event's unique key lets only one of the two sendings take effect,
+    /// and a second sending that finds the work done (no row, or an error) asks once more.
+    private func resolve(_ jobs: [Job], _ rows: [Row]) {
+        let existing: Set<UUID>
+        do {
+            existing = Set(try rows.map { row throws(PostgresError) in try row.firstColumn(as: UUID.self) })
+        } catch {
+            logger.error("the question for events answered no ids", metadata: ["error": "\(String(reflecting: error))"])
+            return jobs.forEach { $0.fail(PostgresError(.outcomeUnknown)) }
+        }
+        var again: [Job] = []
+        for var job in jobs {
+            if existing.contains(job.member.eventID) {
+                job.reply.answer(.success(.recovered))
+                continue
+            }
+            switch job.doubt {
+            case .noRows(let rows): job.reply.answer(.success(.rows(rows)))
+            case .refused(let error): job.fail(error)
+            case .lostLink, nil:
+                job.doubt = nil
+                job.isResent = true
+                again.append(job)
+            }
+        }
+        queueAgain(again)
+    }
+
+    // MARK: The clock
+
+    func expire(_ ticket: Ticket, before limit: ContinuousClock.Instant) {
+        switch ticket {
+        case .batch(let jobs), .question(let jobs):
+            for job in jobs where job.deadline <= limit { job.fail(PostgresError(.outcomeUnknown)) }
+        }
+    }
+
+    func sweep(before limit: ContinuousClock.Instant) {
+        state.withLock { state in
+            for job in state.doubtful where job.deadline <= limit { job.fail(PostgresError(.outcomeUnknown)) }
+            state.doubtful.removeAll(where: \.isAnswered)
+            // A member that was sent before may have taken effect even though it now waits in the queue.
+            state.lane.queue.forEach { job in
+                if job.isResent, job.deadline <= limit { job.fail(PostgresError(.outcomeUnknown)) }
+            }
+            state.lane.expireQueue(before: limit)
+        }
+    }
+}
+
+extension WriteMember {
+    fileprivate func precedes(_ other: WriteMember) -> Bool {
+        orderKey.organization == other.orderKey.organization
+            ? orderKey.order < other.orderKey.order : orderKey.organization < other.orderKey.organization
+    }
+}
+
+extension PostgresLocalSettings {
+    /// What to set so that these settings and no others hold after `current` did. An empty value is how an unset one
+    /// reads.
+    func changes(from current: PostgresLocalSettings) -> PostgresLocalSettings {
+        if current.isEmpty { return self }
+        let needed = filter { setting in !current.contains { $0.name == setting.name && $0.value == setting.value } }
+        let stale = current.filter { old in !contains { $0.name == old.name } }
+        return needed + stale.map { ($0.name, "") }
+    }
+}
+
+extension Row {
+    /// The first column, for questions whose column has no agreed name.
+    func firstColumn<T: PostgresDecodable>(as type: T.Type) throws(PostgresError) -> T {
+        guard result.columnCount > 0 else { throw PostgresError(.decoding("there is no column")) }
+        return try T(postgres: PostgresField(result: result, row: index, column: 0))
+    }
+}

@@ -1,0 +1,91 @@
+internal import NIOCore
+
+/// One reply of Redis (RESP2).
+package enum RESPValue: Sendable, Equatable {
+    case simple(String)
+    /// An error inside an array; an error that is the whole reply is thrown as ``RedisError`` instead.
+    case error(String)
+    case integer(Int64)
+    case bulk([UInt8])
+    case array([RESPValue])
+    case null
+
+    /// The bytes of a bulk or simple string, else `nil`.
+    package var bytes: [UInt8]? {
+        switch self {
+        case .bulk(let bytes): bytes
+        case .simple(let text): Array(text.utf8)
+        default: nil
+        }
+    }
+
+    /// The text of a bulk or simple string that is valid UTF-8, else `nil`.
+    package var string: String? {
+        switch self {
+        case .bulk(let bytes): String(validating: bytes, as: UTF8.self)
+        case .simple(let text): text
+        default: nil
+        }
+    }
+
+    /// The number of an integer reply, else `nil`.
+    package var integer: Int64? {
+        if case .integer(let value) = self { value } else { nil }
+    }
+
+    /// The elements of an array reply, else `nil`.
+    package var array: [RESPValue]? {
+        if case .array(let values) = self { values } else { nil }
+    }
+}
+
+/// One argument of a command; any bytes are safe, for every argument is sent with its length.
+package enum RedisArgument: Sendable, Equatable, ExpressibleByStringLiteral, ExpressibleByIntegerLiteral {
+    case string(String)
+    case bytes([UInt8])
+    case integer(Int64)
+
+    package init(stringLiteral value: String) { self = .string(value) }
+    package init(integerLiteral value: Int64) { self = .integer(value) }
+}
+
+/// One command: its name and arguments. Blocking and subscribing commands do not belong on the shared link.
+package struct RedisCommand: Sendable, Equatable {
+    package let name: String
+    package let arguments: [RedisArgument]
+
+    package init(_ name: String, _ arguments: [RedisArgument] = []) {
+        self.name = name
+        self.arguments = arguments
+    }
+
+    /// Appends the command as a RESP array of bulk strings.
+    func encode(into buffer: inout ByteBuffer) {
+        buffer.writeRESPHead("*", arguments.count + 1)
+        buffer.writeRESPBulk(name)
+        for argument in arguments {
+            switch argument {
+            case .string(let text): buffer.writeRESPBulk(text)
+            case .bytes(let bytes):
+                buffer.writeRESPHead("$", bytes.count)
+                buffer.writeBytes(bytes)
+                buffer.writeStaticString("\r\n")
+            case .integer(let value): buffer.writeRESPBulk(String(value))
+            }
+        }
+    }
+}
+
+extension ByteBuffer {
+    fileprivate mutating func writeRESPHead(_ type: StaticString, _ count: Int) {
+        writeStaticString(type)
+        writeString(String(count))
+        writeStaticString("\r\n")
+    }
+
+    fileprivate mutating func writeRESPBulk(_ text: String) {
+        writeRESPHead("$", text.utf8.count)
+        writeString(text)
+        writeStaticString("\r\n")
+    }
+}

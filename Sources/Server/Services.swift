@@ -1,0 +1,103 @@
+import API
+import Audit
+import ControlPlane
+import Foundation
+import Identity
+import Keys
+import Logging
+import Outbound
+import Postgres
+import Redis
+import ServiceLifecycle
+import Tenancy
+
+/// Everything the process is made of, built once, from the stores up.
+struct Services {
+    let readLane: PostgresReadLane
+    let writeLane: PostgresWriteLane
+    let pool: PostgresPool
+    let database: TenantDatabase
+    let redis: RedisClient
+    let identityOutbound: OutboundClient
+    let secrets: TenantSecrets
+    let catalog: TenantCatalog
+    let refusals: RefusalLog
+    let sequencer: Sequencer
+    let administration: Administration
+    let api: APIServices
+
+    init(_ configuration: ServerConfiguration, logger: Logger) throws {
+        let clock = WallClock.system
+        let random = RandomBytes.system
+
+        readLane = PostgresReadLane(settings: configuration.database, logger: logger)
+        writeLane = PostgresWriteLane(settings: configuration.database, eventsExist: existingEvents, logger: logger)
+        pool = PostgresPool(settings: configuration.database, eventsExist: existingEvents, logger: logger)
+        database = TenantDatabase(readLane: readLane, writeLane: writeLane, pool: pool)
+        redis = RedisClient(settings: configuration.redis, logger: logger)
+        identityOutbound = try OutboundClient(
+            policy: IdentityProviders.outboundPolicy(allowLoopback: configuration.isDevelopment), logger: logger)
+
+        secrets = TenantSecrets(
+            keyring: MasterKeyring(current: configuration.masterKey, older: configuration.olderMasterKeys), random: random)
+        catalog = TenantCatalog(database: database, secrets: secrets, logger: logger)
+        refusals = RefusalLog(database: database, clock: clock, random: random, logger: logger)
+        sequencer = Sequencer(settings: configuration.sequencer, logger: logger)
+
+        administration = Administration(
+            database: database, catalog: catalog, secrets: secrets,
+            settings: AdministrationSettings(
+                publicURL: configuration.publicURL, allowLoopbackUpstreams: configuration.isDevelopment),
+            random: random, logger: logger)
+
+        let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
+        let transactions = AuthorizationTransactionStore(redis: redis, random: random)
+        let providers = IdentityProviders(
+            outbound: identityOutbound, secrets: secrets, settings: configuration.identity, clock: clock)
+        let flow = AuthorizationFlow(
+            issuers: issuers, transactions: transactions, providers: providers,
+            signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
+            logger: logger)
+        let tokens = TokenIssuance(
+            issuers: issuers, transactions: transactions, database: database, refusals: refusals, random: random)
+        let registration = ClientRegistration(
+            database: database, refusals: refusals, settings: configuration.registration, random: random)
+        api = APIServices(
+            settings: EdgeSettings(publicURL: configuration.publicURL, trustedProxies: configuration.trustedProxies),
+            issuers: issuers, flow: flow, tokens: tokens, registration: registration,
+            admin: AdminRoutes(
+                administration: administration,
+                authentication: AdminAuthentication(
+                    database: database, refusals: refusals, random: random, logger: logger),
+                cursorKey: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "admin cursor")),
+            clock: clock, random: random)
+    }
+
+    /// The lanes as one service: open while anything above them runs.
+    var lanes: DatabaseLanes { DatabaseLanes(readLane: readLane, writeLane: writeLane, pool: pool) }
+}
+
+/// Opens the three doors to PostgreSQL, and closes them when everything that uses them is gone.
+struct DatabaseLanes: Service {
+    let readLane: PostgresReadLane
+    let writeLane: PostgresWriteLane
+    let pool: PostgresPool
+
+    func open() {
+        readLane.start()
+        writeLane.start()
+        pool.start()
+    }
+
+    func close() async {
+        await pool.shutdown()
+        await writeLane.shutdown()
+        await readLane.shutdown()
+    }
+
+    func run() async throws {
+        open()
+        try? await gracefulShutdown()
+        await close()
+    }
+}

@@ -1,0 +1,201 @@
+package import Foundation
+import Keys
+package import Postgres
+
+private let columns: SQL = """
+    id, organization_id, kind, name, redirect_uris, grant_types, response_types, token_endpoint_auth_method, \
+    application_type, scope_ceiling, client_uri, logo_uri, policy_uri, tos_uri, document_url, secret_digest, \
+    registration_token_digest, status, expires_at, version, created_at, updated_at
+    """
+
+extension Client {
+    fileprivate init(row: Row) throws {
+        let applicationType = try row.decode("application_type", as: String?.self)
+        self.init(
+            id: try row.id("id"), registry: try row.id("organization_id"), kind: try row.word("kind"),
+            name: try row.decode("name"), redirectURIs: try row.decode("redirect_uris"),
+            grantTypes: try row.decode("grant_types"), responseTypes: try row.decode("response_types"),
+            authenticationMethod: try row.word("token_endpoint_auth_method"),
+            applicationType: applicationType.flatMap(ApplicationType.init(rawValue:)),
+            scopeCeiling: try row.decode("scope_ceiling"), clientURI: try row.decode("client_uri"),
+            logoURI: try row.decode("logo_uri"), policyURI: try row.decode("policy_uri"),
+            tosURI: try row.decode("tos_uri"), documentURL: try row.decode("document_url"),
+            secretDigest: try row.digest("secret_digest"),
+            registrationTokenDigest: try row.digest("registration_token_digest"), status: try row.word("status"),
+            expiresAt: try row.decode("expires_at"), version: try row.decode("version"),
+            createdAt: try row.decode("created_at"), updatedAt: try row.decode("updated_at"))
+    }
+
+    fileprivate var values: SQL {
+        """
+        \(id), \(registry), \(kind.rawValue), \(name), \(redirectURIs), \(grantTypes), \(responseTypes), \
+        \(authenticationMethod.rawValue), \(applicationType?.rawValue), \(scopeCeiling), \(clientURI), \(logoURI), \
+        \(policyURI), \(tosURI), \(documentURL), \(secretDigest?.bytes), \(registrationTokenDigest?.bytes), \
+        \(status.rawValue), \(expiresAt), \(version), \(createdAt), \(updatedAt)
+        """
+    }
+}
+
+/// The client registry of one issuer, and how organizations stand to clients.
+package struct ClientStore: Sendable {
+    package let database: TenantDatabase
+
+    package init(database: TenantDatabase) {
+        self.database = database
+    }
+
+    package func find(_ client: ClientID, in registry: OrganizationID) async throws -> Client? {
+        try await database.read(
+            registry, "SELECT \(columns) FROM client WHERE organization_id = \(registry) AND id = \(client)",
+            as: Client.init(row:)
+        ).first
+    }
+
+    package func list(_ page: Page, of registry: OrganizationID) async throws -> [Client] {
+        try await database.read(
+            registry,
+            """
+            SELECT \(columns) FROM client WHERE organization_id = \(registry)
+               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+            """, as: Client.init(row:))
+    }
+
+    /// Dynamic registration (RFC 7591): the client and its event in one statement.
+    package func register(_ client: Client, recording event: OutboxEvent) async throws -> WriteOutcome<ClientID> {
+        try await database.write(
+            client.registry, event: event.id,
+            recorded("INSERT INTO client (\(columns)) SELECT \(client.values) RETURNING id", as: event)
+        ) { try $0.id("id") }
+    }
+
+    package func insert(_ client: Client, in transaction: PostgresTransaction) async throws {
+        try await transaction.query("INSERT INTO client (\(columns)) SELECT \(client.values)")
+    }
+
+    /// Writes a client whose version is still `client.version`; kind and document URL never change.
+    ///
+    /// - Returns: the new state; nil when somebody else changed it first.
+    package func update(_ client: Client, at now: Date, in transaction: PostgresTransaction) async throws -> Client? {
+        try await transaction.query(
+            """
+            UPDATE client SET name = \(client.name), redirect_uris = \(client.redirectURIs),
+                   grant_types = \(client.grantTypes), response_types = \(client.responseTypes),
+                   token_endpoint_auth_method = \(client.authenticationMethod.rawValue),
+                   application_type = \(client.applicationType?.rawValue), scope_ceiling = \(client.scopeCeiling),
+                   client_uri = \(client.clientURI), logo_uri = \(client.logoURI), policy_uri = \(client.policyURI),
+                   tos_uri = \(client.tosURI), secret_digest = \(client.secretDigest?.bytes),
+                   status = \(client.status.rawValue), expires_at = \(client.expiresAt), version = version + 1,
+                   updated_at = \(now)
+             WHERE organization_id = \(client.registry) AND id = \(client.id) AND version = \(client.version)
+            RETURNING \(columns)
+            """
+        ).map(Client.init(row:)).first
+    }
+
+    /// - Returns: false when there is none of that id.
+    package func delete(_ client: Client, in transaction: PostgresTransaction) async throws -> Bool {
+        try await !transaction.query(
+            """
+            DELETE FROM client WHERE organization_id = \(client.registry) AND id = \(client.id) RETURNING id
+            """
+        ).isEmpty
+    }
+
+    /// A dynamic registration that somebody connects with no longer ends by itself.
+    package func keep(_ client: ClientID, in registry: OrganizationID) async throws {
+        try await database.transaction(registry) { transaction in
+            _ = try await transaction.query(
+                """
+                UPDATE client SET expires_at = NULL
+                 WHERE organization_id = \(registry) AND id = \(client) AND expires_at IS NOT NULL
+                """)
+        }
+    }
+
+    /// How many dynamic registrations nobody has used yet.
+    package func unusedCount(in registry: OrganizationID, at now: Date) async throws -> Int {
+        try await database.read(
+            registry,
+            """
+            SELECT count(*) AS count FROM client WHERE organization_id = \(registry) AND expires_at > \(now)
+            """
+        ) { try $0.decode("count", as: Int.self) }.first ?? 0
+    }
+
+    /// Removes dynamic registrations that ended unused.
+    package func deleteExpired(in registry: OrganizationID, at now: Date) async throws {
+        try await database.transaction(registry) { transaction in
+            _ = try await transaction.query(
+                """
+                DELETE FROM client WHERE organization_id = \(registry) AND expires_at <= \(now)
+                """)
+        }
+    }
+
+    // MARK: Admissions
+
+    package func admission(of client: ClientID, by organization: OrganizationID) async throws -> ClientAdmission? {
+        try await database.read(
+            organization,
+            """
+            SELECT client_id, registry_organization_id, status, created_at FROM client_admission
+             WHERE organization_id = \(organization) AND client_id = \(client)
+            """, as: ClientAdmission.init(row:)
+        ).first
+    }
+
+    /// The clients an organization has met, in the order of their ids.
+    package func admissions(_ page: Page, of organization: OrganizationID) async throws -> [ClientAdmission] {
+        try await database.read(organization, """
+            SELECT client_id, registry_organization_id, status, created_at FROM client_admission
+             WHERE organization_id = \(organization) AND (\(page.after)::uuid IS NULL OR client_id > \(page.after))
+             ORDER BY client_id LIMIT \(page.limit)
+            """, as: ClientAdmission.init(row:))
+    }
+
+    /// Admits a client at its first authorization, or leaves the standing decision as it is.
+    ///
+    /// - Returns: the decision that stands, and whether it was made now.
+    package func admit(
+        _ admission: ClientAdmission, by organization: OrganizationID, in transaction: PostgresTransaction
+    ) async throws -> (admission: ClientAdmission, isNew: Bool) {
+        let inserted = try await transaction.query(
+            """
+            INSERT INTO client_admission (organization_id, client_id, registry_organization_id, status, created_at, updated_at)
+            VALUES (\(organization), \(admission.client), \(admission.registry), \(admission.status.rawValue),
+                    \(admission.createdAt), \(admission.createdAt))
+            ON CONFLICT DO NOTHING RETURNING client_id
+            """)
+        if !inserted.isEmpty { return (admission, true) }
+        let standing = try await transaction.query(
+            """
+            SELECT client_id, registry_organization_id, status, created_at FROM client_admission
+             WHERE organization_id = \(organization) AND client_id = \(admission.client) FOR UPDATE
+            """
+        ).map(ClientAdmission.init(row:)).first
+        return (standing ?? admission, false)
+    }
+
+    /// Decides about a client; `denied` is this organization's kill switch for it.
+    ///
+    /// - Returns: false when the organization never met the client.
+    package func setAdmission(
+        of client: ClientID, to status: ClientAdmission.Status, by organization: OrganizationID, at now: Date,
+        in transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            UPDATE client_admission SET status = \(status.rawValue), updated_at = \(now), version = version + 1
+             WHERE organization_id = \(organization) AND client_id = \(client) RETURNING client_id
+            """
+        ).isEmpty
+    }
+}
+
+extension ClientAdmission {
+    fileprivate init(row: Row) throws {
+        self.init(
+            client: try row.id("client_id"), registry: try row.id("registry_organization_id"),
+            status: try row.word("status"), createdAt: try row.decode("created_at"))
+    }
+}

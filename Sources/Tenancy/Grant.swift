@@ -1,0 +1,71 @@
+package import Foundation
+package import Keys
+
+/// One connection: what a user gave a client for a resource, with the one family of refresh tokens that keeps it alive.
+package struct Grant: Sendable, Equatable {
+    package enum Status: String, Sendable, Codable { case active, revoked }
+
+    /// Where the family of refresh tokens stands; absent when the client was given none.
+    package struct Family: Sendable, Equatable {
+        package let familyDigest: SecretDigest
+        package let currentDigest: SecretDigest
+        package let previousDigest: SecretDigest?
+        package let previousAt: Date?
+        package let generation: Int
+        package let sealedSuccessor: [UInt8]?
+
+        package init(
+            familyDigest: SecretDigest, currentDigest: SecretDigest, previousDigest: SecretDigest?,
+            previousAt: Date?, generation: Int, sealedSuccessor: [UInt8]?
+        ) {
+            self.familyDigest = familyDigest
+            self.currentDigest = currentDigest
+            self.previousDigest = previousDigest
+            self.previousAt = previousAt
+            self.generation = generation
+            self.sealedSuccessor = sealedSuccessor
+        }
+    }
+
+    package let id: GrantID
+    /// The issuer that made it; its codes and refresh tokens work there alone.
+    package let issuer: OrganizationID
+    package let user: UserID
+    package let client: ClientID
+    package let resource: ResourceID
+    /// What was granted, implications not expanded.
+    package let scope: [String]
+    package let status: Status
+    package let authTime: Date
+    package let family: Family?
+    package let version: Int64
+    package let createdAt: Date
+    package let lastUsedAt: Date
+    package let idleExpiresAt: Date
+    package let expiresAt: Date
+
+    package init(
+        id: GrantID, issuer: OrganizationID, user: UserID, client: ClientID, resource: ResourceID, scope: [String],
+        status: Status, authTime: Date, family: Family?, version: Int64, createdAt: Date, lastUsedAt: Date,
+        idleExpiresAt: Date, expiresAt: Date
+    ) {
+        self.id = id
+        self.issuer = issuer
+        self.user = user
+        self.client = client
+        self.resource = resource
+        self.scope = scope
+        self.status = status
+        self.authTime = authTime
+        self.family = family
+        self.version = version
+        self.createdAt = createdAt
+        self.lastUsedAt = lastUsedAt
+        self.idleExpiresAt = idleExpiresAt
+        self.expiresAt = expiresAt
+    }
+
+    package func isLive(at now: Date) -> Bool {
+        status == .active && expiresAt > now && idleExpiresAt > now
+    }
+}

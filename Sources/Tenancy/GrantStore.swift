@@ -1,0 +1,345 @@
+package import Foundation
+package import Keys
+package import Postgres
+
+private let columns: SQL = """
+    id, issuer_organization_id, user_id, client_id, resource_id, scope, status, auth_time, family_digest, \
+    current_digest, previous_digest, previous_at, generation, successor_sealed, version, created_at, last_used_at, \
+    idle_expires_at, expires_at
+    """
+
+extension Grant {
+    fileprivate init(row: Row) throws {
+        var family: Family?
+        if let familyDigest = try row.digest("family_digest"), let current = try row.digest("current_digest") {
+            family = Family(
+                familyDigest: familyDigest, currentDigest: current, previousDigest: try row.digest("previous_digest"),
+                previousAt: try row.decode("previous_at"), generation: try row.decode("generation"),
+                sealedSuccessor: try row.decode("successor_sealed"))
+        }
+        self.init(
+            id: try row.id("id"), issuer: try row.id("issuer_organization_id"), user: try row.id("user_id"),
+            client: try row.id("client_id"), resource: try row.id("resource_id"), scope: try row.decode("scope"),
+            status: try row.word("status"), authTime: try row.decode("auth_time"), family: family,
+            version: try row.decode("version"), createdAt: try row.decode("created_at"),
+            lastUsedAt: try row.decode("last_used_at"), idleExpiresAt: try row.decode("idle_expires_at"),
+            expiresAt: try row.decode("expires_at"))
+    }
+}
+
+/// What an issuing statement asserts about the data its decision came from: none of it changed since it was read.
+///
+/// A cache that is behind can refuse or render, but it cannot issue.
+package struct EpochGuard: Sendable, Equatable {
+    package let organization: OrganizationID
+    package let organizationEpoch: Int64
+    package let platformEpoch: Int64
+
+    package init(organization: OrganizationID, organizationEpoch: Int64, platformEpoch: Int64) {
+        self.organization = organization
+        self.organizationEpoch = organizationEpoch
+        self.platformEpoch = platformEpoch
+    }
+
+    /// Holds while both epochs are the ones that were read.
+    fileprivate var condition: SQL {
+        """
+        EXISTS (SELECT FROM epoch WHERE organization_id = \(organization) AND value = \(organizationEpoch)) \
+        AND EXISTS (SELECT FROM epoch WHERE organization_id = \(OrganizationID.platform) AND value = \(platformEpoch))
+        """
+    }
+}
+
+/// Connections of one organization: the grants, the codes they came from, and what people consented to.
+package struct GrantStore: Sendable {
+    package let database: TenantDatabase
+
+    package init(database: TenantDatabase) {
+        self.database = database
+    }
+
+    package func find(_ grant: GrantID, in organization: OrganizationID) async throws -> Grant? {
+        try await database.read(
+            organization, "SELECT \(columns) FROM \"grant\" WHERE organization_id = \(organization) AND id = \(grant)",
+            as: Grant.init(row:)
+        ).first
+    }
+
+    package func find(
+        _ grant: GrantID, in organization: OrganizationID, locking transaction: PostgresTransaction
+    ) async throws -> Grant? {
+        try await transaction.query(
+            """
+            SELECT \(columns) FROM "grant" WHERE organization_id = \(organization) AND id = \(grant) FOR UPDATE
+            """
+        ).map(Grant.init(row:)).first
+    }
+
+    /// A grant together with what decides whether it may still be used.
+    package struct State: Sendable {
+        package let grant: Grant
+        package let user: User.Status
+        package let email: String?
+        package let admission: ClientAdmission.Status
+    }
+
+    /// Reads a grant, its user and its client's admission in one statement.
+    package func state(of grant: GrantID, in organization: OrganizationID) async throws -> State? {
+        try await database.read(
+            organization,
+            """
+            SELECT g.id, g.issuer_organization_id, g.user_id, g.client_id, g.resource_id, g.scope, g.status, g.auth_time,
+                   g.family_digest, g.current_digest, g.previous_digest, g.previous_at, g.generation,
+                   g.successor_sealed, g.version, g.created_at, g.last_used_at, g.idle_expires_at, g.expires_at,
+                   u.status AS user_status, u.email, a.status AS admission_status
+              FROM "grant" g
+              JOIN "user" u ON u.organization_id = g.organization_id AND u.id = g.user_id
+              JOIN client_admission a ON a.organization_id = g.organization_id AND a.client_id = g.client_id
+             WHERE g.organization_id = \(organization) AND g.id = \(grant)
+            """
+        ) { row in
+            State(
+                grant: try Grant(row: row), user: try row.word("user_status"), email: try row.decode("email"),
+                admission: try row.word("admission_status"))
+        }.first
+    }
+
+    package func list(
+        _ page: Page, of organization: OrganizationID, user: UserID? = nil, client: ClientID? = nil
+    ) async throws -> [Grant] {
+        try await database.read(
+            organization,
+            """
+            SELECT \(columns) FROM "grant" WHERE organization_id = \(organization)
+               AND (\(page.after)::uuid IS NULL OR id > \(page.after))
+               AND (\(user)::uuid IS NULL OR user_id = \(user)) AND (\(client)::uuid IS NULL OR client_id = \(client))
+             ORDER BY id LIMIT \(page.limit)
+            """, as: Grant.init(row:))
+    }
+
+    // MARK: Redeeming a code
+
+    /// A code about to be spent, and the grant that is born with it.
+    package struct Redemption: Sendable {
+        package let codeDigest: SecretDigest
+        package let codeChallenge: String
+        package let grant: Grant
+
+        package init(codeDigest: SecretDigest, codeChallenge: String, grant: Grant) {
+            self.codeDigest = codeDigest
+            self.codeChallenge = codeChallenge
+            self.grant = grant
+        }
+    }
+
+    /// Spends a code and makes its grant, at most once however many servers try (RFC 6749 §10.5); code, grant and
+    /// event are one statement.
+    ///
+    /// No row means that the code was spent before, or that a guard moved: the caller finds out which in a statement
+    /// of its own.
+    package func redeem(
+        _ redemption: Redemption, in organization: OrganizationID, guardedBy guardian: EpochGuard,
+        recording event: OutboxEvent
+    ) async throws -> WriteOutcome<GrantID> {
+        let grant = redemption.grant
+        let family = grant.family
+        let code: SQL = """
+            code AS (
+                INSERT INTO redeemed_code (organization_id, code_digest, client_id, code_challenge, grant_id, redeemed_at)
+                SELECT \(organization), \(redemption.codeDigest.bytes), \(grant.client), \(redemption.codeChallenge),
+                       \(grant.id), \(grant.createdAt)
+                 WHERE EXISTS (SELECT FROM "user" WHERE organization_id = \(organization) AND id = \(grant.user)
+                                  AND status = 'active')
+                   AND EXISTS (SELECT FROM client_admission WHERE organization_id = \(organization)
+                                  AND client_id = \(grant.client) AND status = 'active')
+                   AND \(guardian.condition)
+                ON CONFLICT DO NOTHING RETURNING grant_id)
+            """
+        let insertion: SQL = """
+            INSERT INTO "grant" (organization_id, id, issuer_organization_id, user_id, client_id, resource_id, scope, status,
+                                 auth_time, family_digest, current_digest, generation, created_at, last_used_at,
+                                 idle_expires_at, expires_at)
+            SELECT \(organization), code.grant_id, \(grant.issuer), \(grant.user), \(grant.client), \(grant.resource),
+                   \(grant.scope), 'active', \(grant.authTime), \(family?.familyDigest.bytes),
+                   \(family?.currentDigest.bytes), \(family?.generation ?? 0), \(grant.createdAt), \(grant.createdAt),
+                   \(grant.idleExpiresAt), \(grant.expiresAt)
+              FROM code RETURNING id
+            """
+        return try await database.write(
+            organization, lockedRow: grant.id.uuid, event: event.id, recorded(insertion, as: event, after: [code])
+        ) { try $0.id("id") }
+    }
+
+    /// What a spent code was spent on.
+    package struct Redeemed: Sendable {
+        package let client: ClientID
+        package let codeChallenge: String
+        package let grant: GrantID
+    }
+
+    package func redeemed(_ code: SecretDigest, in organization: OrganizationID) async throws -> Redeemed? {
+        try await database.read(
+            organization,
+            """
+            SELECT client_id, code_challenge, grant_id FROM redeemed_code
+             WHERE organization_id = \(organization) AND code_digest = \(code.bytes)
+            """
+        ) { row in
+            Redeemed(
+                client: try row.id("client_id"), codeChallenge: try row.decode("code_challenge"),
+                grant: try row.id("grant_id"))
+        }.first
+    }
+
+    // MARK: Refresh
+
+    /// The refresh token that takes the place of the presented one.
+    package struct Rotation: Sendable {
+        package let grant: GrantID
+        /// The grant as it was read; a row that moved since is not touched.
+        package let version: Int64
+        package let presented: SecretDigest
+        package let successor: SecretDigest
+        package let sealedSuccessor: [UInt8]
+        package let idleExpiresAt: Date
+
+        package init(
+            grant: GrantID, version: Int64, presented: SecretDigest, successor: SecretDigest, sealedSuccessor: [UInt8],
+            idleExpiresAt: Date
+        ) {
+            self.grant = grant
+            self.version = version
+            self.presented = presented
+            self.successor = successor
+            self.sealedSuccessor = sealedSuccessor
+            self.idleExpiresAt = idleExpiresAt
+        }
+    }
+
+    /// Makes the successor the current refresh token of the grant, at most once, however many servers try
+    /// (OAuth 2.1 §4.3.1).
+    ///
+    /// No row means a lost race or a guard that moved: a result, not an error. The caller classifies it (retry, reuse,
+    /// revoked) in a statement of its own, since inside the losing one the snapshot is old.
+    package func rotate(
+        _ rotation: Rotation, in organization: OrganizationID, guardedBy guardian: EpochGuard,
+        recording event: OutboxEvent, at now: Date
+    ) async throws -> WriteOutcome<GrantID> {
+        let change: SQL = """
+            UPDATE "grant" g SET previous_digest = g.current_digest, previous_at = \(now),
+                   current_digest = \(rotation.successor.bytes), successor_sealed = \(rotation.sealedSuccessor),
+                   generation = g.generation + 1, version = g.version + 1, last_used_at = \(now),
+                   idle_expires_at = LEAST(\(rotation.idleExpiresAt), g.expires_at)
+             WHERE g.organization_id = \(organization) AND g.id = \(rotation.grant)
+               AND g.current_digest = \(rotation.presented.bytes) AND g.version = \(rotation.version)
+               AND g.status = 'active' AND g.expires_at > \(now) AND g.idle_expires_at > \(now)
+               AND EXISTS (SELECT FROM "user" u WHERE u.organization_id = g.organization_id AND u.id = g.user_id
+                              AND u.status = 'active')
+               AND EXISTS (SELECT FROM client_admission a WHERE a.organization_id = g.organization_id
+                              AND a.client_id = g.client_id AND a.status = 'active')
+               AND \(guardian.condition)
+            RETURNING g.id
+            """
+        return try await database.write(
+            organization, lockedRow: rotation.grant.uuid, event: event.id, recorded(change, as: event)
+        ) { try $0.id("id") }
+    }
+
+    /// Records that a spent token was answered with the successor it had been answered with before, if the grant is still
+    /// as it was read.
+    package func retry(
+        _ grant: GrantID, version: Int64, in organization: OrganizationID, guardedBy guardian: EpochGuard,
+        recording event: OutboxEvent
+    ) async throws -> WriteOutcome<GrantID> {
+        try await database.write(
+            organization, lockedRow: grant.uuid, event: event.id,
+            recorded(
+                """
+                SELECT id FROM "grant" WHERE organization_id = \(organization) AND id = \(grant)
+                   AND version = \(version) AND status = 'active' AND \(guardian.condition)
+                """, as: event)
+        ) { try $0.id("id") }
+    }
+
+    /// Erases the sealed successors that no retry may ask for any more.
+    package func eraseSuccessors(olderThan moment: Date, in organization: OrganizationID) async throws {
+        try await database.transaction(organization) { transaction in
+            _ = try await transaction.query(
+                """
+                UPDATE "grant" SET successor_sealed = NULL
+                 WHERE organization_id = \(organization) AND previous_at < \(moment) AND successor_sealed IS NOT NULL
+                """)
+        }
+    }
+
+    // MARK: Ending
+
+    /// Ends a grant and with it every refresh token of its family; access tokens verified offline live until they expire.
+    ///
+    /// No row means that it was ended before.
+    package func revoke(
+        _ grant: GrantID, in organization: OrganizationID, because reason: String, recording event: OutboxEvent
+    ) async throws -> WriteOutcome<GrantID> {
+        try await database.write(
+            organization, lockedRow: grant.uuid, event: event.id,
+            recorded(
+                """
+                UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL,
+                       version = version + 1
+                 WHERE organization_id = \(organization) AND id = \(grant) AND status = 'active' RETURNING id
+                """, as: event)
+        ) { try $0.id("id") }
+    }
+
+    /// Ends all grants of a user.
+    package func revokeAll(
+        of user: UserID, in organization: OrganizationID, because reason: String, _ transaction: PostgresTransaction
+    ) async throws -> [GrantID] {
+        try await transaction.query(
+            """
+            UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL, version = version + 1
+             WHERE organization_id = \(organization) AND user_id = \(user) AND status = 'active' RETURNING id
+            """
+        ).map { try $0.id("id") }
+    }
+
+    /// Ends all grants of a client.
+    package func revokeAll(
+        of client: ClientID, in organization: OrganizationID, because reason: String, _ transaction: PostgresTransaction
+    ) async throws -> [GrantID] {
+        try await transaction.query(
+            """
+            UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL, version = version + 1
+             WHERE organization_id = \(organization) AND client_id = \(client) AND status = 'active' RETURNING id
+            """
+        ).map { try $0.id("id") }
+    }
+
+    // MARK: Consent
+
+    /// What the person last allowed this client for this resource.
+    package func consent(
+        of user: UserID, client: ClientID, resource: ResourceID, in organization: OrganizationID
+    ) async throws -> [String]? {
+        try await database.read(
+            organization,
+            """
+            SELECT scope FROM consent WHERE organization_id = \(organization) AND user_id = \(user)
+               AND client_id = \(client) AND resource_id = \(resource)
+            """
+        ) { try $0.decode("scope", as: [String].self) }.first
+    }
+
+    package func recordConsent(
+        of user: UserID, client: ClientID, resource: ResourceID, scope: [String], in organization: OrganizationID,
+        at now: Date, _ transaction: PostgresTransaction
+    ) async throws {
+        try await transaction.query(
+            """
+            INSERT INTO consent (organization_id, user_id, client_id, resource_id, scope, granted_at)
+            VALUES (\(organization), \(user), \(client), \(resource), \(scope), \(now))
+            ON CONFLICT (organization_id, user_id, client_id, resource_id)
+            DO UPDATE SET scope = EXCLUDED.scope, granted_at = EXCLUDED.granted_at
+            """)
+    }
+}

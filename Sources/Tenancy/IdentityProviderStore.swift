@@ -1,0 +1,93 @@
+package import Foundation
+package import Postgres
+
+private let columns: SQL = """
+    id, kind, name, status, configuration, secret_sealed, authoritative_domains, version, created_at, updated_at
+    """
+
+extension IdentityProviderRecord {
+    fileprivate init(row: Row) throws {
+        self.init(
+            id: try row.id("id"), kind: try row.word("kind"), name: try row.decode("name"),
+            status: try row.word("status"), configuration: try row.decodeJSON("configuration", as: Configuration.self),
+            sealedSecret: try row.decode("secret_sealed"),
+            authoritativeDomains: try row.decode("authoritative_domains"),
+            version: try row.decode("version"), createdAt: try row.decode("created_at"),
+            updatedAt: try row.decode("updated_at"))
+    }
+}
+
+/// Upstream sign-in of one organization.
+package struct IdentityProviderStore: Sendable {
+    package let database: TenantDatabase
+
+    package init(database: TenantDatabase) {
+        self.database = database
+    }
+
+    package func all(of organization: OrganizationID) async throws -> [IdentityProviderRecord] {
+        try await database.read(
+            organization,
+            "SELECT \(columns) FROM identity_provider WHERE organization_id = \(organization) ORDER BY id",
+            as: IdentityProviderRecord.init(row:))
+    }
+
+    /// - Returns: false when its upstream is taken, by another provider or another organization.
+    package func insert(
+        _ provider: IdentityProviderRecord, of organization: OrganizationID, in transaction: PostgresTransaction
+    ) async throws -> Bool {
+        guard try await claimUpstream(of: provider, in: transaction) else { return false }
+        try await transaction.query("SELECT claim_provider(\(provider.id))")
+        try await transaction.query(
+            """
+            INSERT INTO identity_provider (organization_id, \(columns)) VALUES (\(organization), \(provider.id),
+                \(provider.kind.rawValue), \(provider.name), \(provider.status.rawValue),
+                \(json: provider.configuration), \(provider.sealedSecret), \(provider.authoritativeDomains),
+                \(provider.version), \(provider.createdAt), \(provider.updatedAt))
+            """)
+        return true
+    }
+
+    /// Writes a provider whose version is still `provider.version`; its kind and population never change, since every
+    /// linked identity is named by them.
+    ///
+    /// - Returns: the new state; nil when somebody else changed it first.
+    package func update(
+        _ provider: IdentityProviderRecord, of organization: OrganizationID, at now: Date,
+        in transaction: PostgresTransaction
+    ) async throws -> IdentityProviderRecord? {
+        try await transaction.query(
+            """
+            UPDATE identity_provider SET name = \(provider.name), status = \(provider.status.rawValue),
+                   configuration = \(json: provider.configuration), secret_sealed = \(provider.sealedSecret),
+                   authoritative_domains = \(provider.authoritativeDomains), version = version + 1, updated_at = \(now)
+             WHERE organization_id = \(organization) AND id = \(provider.id) AND version = \(provider.version)
+            RETURNING \(columns)
+            """
+        ).map(IdentityProviderRecord.init(row:)).first
+    }
+
+    /// - Returns: false when there is none of that id.
+    package func delete(
+        _ provider: IdentityProviderRecord, of organization: OrganizationID, in transaction: PostgresTransaction
+    ) async throws -> Bool {
+        let deleted = try await transaction.query(
+            """
+            DELETE FROM identity_provider WHERE organization_id = \(organization) AND id = \(provider.id) RETURNING id
+            """)
+        guard !deleted.isEmpty else { return false }
+        try await transaction.query("SELECT release_upstream(\(upstream(of: provider)))")
+        return true
+    }
+
+    private func claimUpstream(
+        of provider: IdentityProviderRecord, in transaction: PostgresTransaction
+    ) async throws -> Bool {
+        let claimed = try await transaction.query("SELECT claim_upstream(\(upstream(of: provider))) AS claimed")
+        return try claimed.first?.decode("claimed", as: Bool.self) ?? false
+    }
+
+    private func upstream(of provider: IdentityProviderRecord) -> String {
+        "\(provider.kind.rawValue):\(provider.population)"
+    }
+}

@@ -1,0 +1,109 @@
+package import Foundation
+
+/// A tenant.
+package struct Organization: Sendable, Equatable {
+    /// Where an organization stands; only `active` ones issue anything.
+    package enum Status: String, Sendable, Codable { case active, suspended, deleted }
+
+    package let id: OrganizationID
+    /// Lower-case name in URLs; never changes and is never used twice.
+    package let slug: String
+    package var name: String
+    package var status: Status
+    /// The data key that seals this organization's secrets, itself wrapped under the master key.
+    package let wrappedDataKey: [UInt8]
+    package var settings: OrganizationSettings
+    /// Grows by one with every change; the `ETag` of the admin API.
+    package let version: Int64
+    package let createdAt: Date
+    package let updatedAt: Date
+
+    package init(
+        id: OrganizationID, slug: String, name: String, status: Status, wrappedDataKey: [UInt8],
+        settings: OrganizationSettings, version: Int64, createdAt: Date, updatedAt: Date
+    ) {
+        self.id = id
+        self.slug = slug
+        self.name = name
+        self.status = status
+        self.wrappedDataKey = wrappedDataKey
+        self.settings = settings
+        self.version = version
+        self.createdAt = createdAt
+        self.updatedAt = updatedAt
+    }
+
+    /// Whether `slug` may name an organization: 2–63 of `a-z 0-9 -`, no hyphen at the ends, no word the platform keeps.
+    package static func isValid(slug: String) -> Bool {
+        let characters = Array(slug.utf8)
+        guard (2...63).contains(characters.count), characters.first != 0x2D, characters.last != 0x2D else {
+            return false
+        }
+        let allowed = characters.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D }
+        return allowed && !reservedSlugs.contains(slug) && !slug.hasPrefix("org_")
+    }
+
+    private static let reservedSlugs: Set<String> = ["platform", "gatehouse", "admin", "api", "www", "well-known"]
+}
+
+/// What an organization decides for itself. Absent members take their defaults, so old rows keep working.
+package struct OrganizationSettings: Sendable, Equatable, Codable {
+    /// How long a client that lost a reply may ask again with the refresh token it already spent. 0…30 s.
+    package var refreshGraceSeconds: Int = 30
+    /// A connection unused for this long ends.
+    package var grantIdleLifetimeSeconds: Int = 90 * 86_400
+    /// A connection ends after this long, used or not.
+    package var grantLifetimeSeconds: Int = 400 * 86_400
+    /// How long a browser stays signed in.
+    package var sessionLifetimeSeconds: Int = 12 * 3_600
+    /// The resource meant when a client names none.
+    package var defaultResource: ResourceID?
+    /// New clients of these kinds wait for an administrator before anybody may connect with them.
+    package var approvalRequiredFor: [Client.Kind] = []
+
+    package init() {}
+
+    private enum CodingKeys: String, CodingKey {
+        case refreshGraceSeconds = "refresh_grace_seconds"
+        case grantIdleLifetimeSeconds = "grant_idle_lifetime_seconds"
+        case grantLifetimeSeconds = "grant_lifetime_seconds"
+        case sessionLifetimeSeconds = "session_lifetime_seconds"
+        case defaultResource = "default_resource"
+        case approvalRequiredFor = "approval_required_for"
+    }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        let standard = OrganizationSettings()
+        func number(_ key: CodingKeys, _ fallback: Int) throws -> Int {
+            try values.decodeIfPresent(Int.self, forKey: key) ?? fallback
+        }
+        refreshGraceSeconds = try number(.refreshGraceSeconds, standard.refreshGraceSeconds)
+        grantIdleLifetimeSeconds = try number(.grantIdleLifetimeSeconds, standard.grantIdleLifetimeSeconds)
+        grantLifetimeSeconds = try number(.grantLifetimeSeconds, standard.grantLifetimeSeconds)
+        sessionLifetimeSeconds = try number(.sessionLifetimeSeconds, standard.sessionLifetimeSeconds)
+        defaultResource = try values.decodeIfPresent(ResourceID.self, forKey: .defaultResource)
+        approvalRequiredFor = try values.decodeIfPresent([Client.Kind].self, forKey: .approvalRequiredFor) ?? []
+    }
+}
+
+/// A mail domain that an organization says is its own.
+package struct Domain: Sendable, Equatable {
+    package enum Status: String, Sendable, Codable { case pending, verified }
+
+    /// Lower case, without a trailing dot.
+    package let name: String
+    package let status: Status
+    /// What a DNS TXT record must hold to prove ownership.
+    package let verificationToken: String
+    package let verifiedAt: Date?
+    package let createdAt: Date
+
+    package init(name: String, status: Status, verificationToken: String, verifiedAt: Date?, createdAt: Date) {
+        self.name = name
+        self.status = status
+        self.verificationToken = verificationToken
+        self.verifiedAt = verifiedAt
+        self.createdAt = createdAt
+    }
+}

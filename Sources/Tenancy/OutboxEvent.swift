@@ -1,0 +1,79 @@
+package import Foundation
+package import Postgres
+
+/// An audit event in the form that is stored: made by the Audit room, carried by stores into the statement it records.
+///
+/// The leaf's canonical bytes are `leafPrefix ‖ decimal seq ‖ leafSuffix`; the sequence number is given later, so that
+/// writers never queue behind one another.
+package struct OutboxEvent: Sendable {
+    package let organization: OrganizationID
+    package let id: EventID
+    package let type: String
+    package let time: Date
+    package let outcome: String
+    package let severity: Int
+    package let actorID: String
+    package let clientID: String?
+    package let targetID: String
+    package let leafPrefix: [UInt8]
+    package let leafSuffix: [UInt8]
+    /// base64url of JCS `[salt, path, value]`, one for each personal field; their digests stand in the leaf.
+    package let disclosures: [String]
+
+    package init(
+        organization: OrganizationID, id: EventID, type: String, time: Date, outcome: String, severity: Int,
+        actorID: String, clientID: String?, targetID: String, leafPrefix: [UInt8], leafSuffix: [UInt8],
+        disclosures: [String]
+    ) {
+        self.organization = organization
+        self.id = id
+        self.type = type
+        self.time = time
+        self.outcome = outcome
+        self.severity = severity
+        self.actorID = actorID
+        self.clientID = clientID
+        self.targetID = targetID
+        self.leafPrefix = leafPrefix
+        self.leafSuffix = leafSuffix
+        self.disclosures = disclosures
+    }
+
+    /// `SELECT` list of this event's columns, in the order of ``outboxColumns``.
+    private var values: SQL {
+        """
+        \(organization), \(id), \(type), \(time), \(outcome), \(severity), \(actorID), \(clientID), \(targetID), \
+        \(leafPrefix), \(leafSuffix), \(disclosures)
+        """
+    }
+
+    /// Inserts this event alone: for refusals, which change nothing else, and inside a transaction.
+    package var insertion: SQL {
+        "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values)"
+    }
+
+    /// Inserts this event only if the statement's `change` touched a row.
+    fileprivate func insertion(ifAnyRowOf change: SQL) -> SQL {
+        "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values) WHERE EXISTS (SELECT FROM \(change))"
+    }
+}
+
+private let outboxColumns: SQL = """
+    organization_id, id, type, time, outcome, severity, actor_id, client_id, target_id, \
+    leaf_prefix, leaf_suffix, disclosures
+    """
+
+/// One statement that makes a change and its event, or neither.
+///
+/// - Parameters:
+///   - change: a data-modifying statement with `RETURNING`; no row returned means nothing changed, and then no event.
+///   - event: what the log says of it.
+///   - before: further common table expressions that `change` reads from, each `name AS (…)`.
+/// - Returns: a statement that yields the rows of `change`.
+package func recorded(_ change: SQL, as event: OutboxEvent, after before: [SQL] = []) -> SQL {
+    var expressions: SQL = ""
+    for expression in before { expressions = "\(expressions)\(expression), " }
+    return """
+        WITH \(expressions)change AS (\(change)), event AS (\(event.insertion(ifAnyRowOf: "change"))) SELECT change.* FROM change
+        """
+}

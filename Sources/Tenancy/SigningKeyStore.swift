@@ -1,0 +1,82 @@
+package import Foundation
+import Keys
+package import Postgres
+
+private let columns: SQL = """
+    id, organization_id, purpose, resource_id, algorithm, kid, public_key_pem, private_key_sealed, imported, status, \
+    created_at, activated_at, retired_at
+    """
+
+extension SigningKeyRecord {
+    fileprivate init(row: Row) throws {
+        self.init(
+            id: try row.id("id"), owner: try row.id("organization_id"), purpose: try row.word("purpose"),
+            resource: try row.decode("resource_id", as: UUID?.self).map { ResourceID($0) },
+            algorithm: try row.word("algorithm"), kid: try row.decode("kid"),
+            publicKeyPEM: try row.decode("public_key_pem"),
+            sealedPrivateKey: try row.decode("private_key_sealed"), imported: try row.decode("imported"),
+            status: try row.word("status"), createdAt: try row.decode("created_at"),
+            activatedAt: try row.decode("activated_at"), retiredAt: try row.decode("retired_at"))
+    }
+}
+
+/// Signing keys of one organization, or of the platform.
+package struct SigningKeyStore: Sendable {
+    package let database: TenantDatabase
+
+    package init(database: TenantDatabase) {
+        self.database = database
+    }
+
+    package func all(of organization: OrganizationID) async throws -> [SigningKeyRecord] {
+        try await database.read(
+            organization, "SELECT \(columns) FROM signing_key WHERE organization_id = \(organization) ORDER BY id",
+            as: SigningKeyRecord.init(row:))
+    }
+
+    package func insert(_ key: SigningKeyRecord, in transaction: PostgresTransaction) async throws {
+        try await transaction.query(
+            """
+            INSERT INTO signing_key (\(columns)) VALUES (\(key.id), \(key.owner), \(key.purpose.rawValue),
+                \(key.resource), \(key.algorithm.rawValue), \(key.kid), \(key.publicKeyPEM), \(key.sealedPrivateKey),
+                \(key.imported), \(key.status.rawValue), \(key.createdAt), \(key.activatedAt), \(key.retiredAt))
+            """)
+    }
+
+    /// Takes an imported key's thumbprint for this organization, for ever.
+    ///
+    /// - Returns: false when the key was imported before, by whomever.
+    package func claim(thumbprint: String, in transaction: PostgresTransaction) async throws -> Bool {
+        try await transaction.query("SELECT claim_key(\(thumbprint)) AS claimed")
+            .first?.decode("claimed", as: Bool.self) ?? false
+    }
+
+    /// Adds the private half to a key of which only the public half was known.
+    ///
+    /// - Returns: false when there is no such key waiting for its private half.
+    package func complete(
+        _ key: SigningKeyID, of organization: OrganizationID, sealedPrivateKey: [UInt8], at now: Date,
+        in transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            UPDATE signing_key SET private_key_sealed = \(sealedPrivateKey), status = 'active', activated_at = \(now)
+             WHERE organization_id = \(organization) AND id = \(key) AND private_key_sealed IS NULL RETURNING id
+            """
+        ).isEmpty
+    }
+
+    package func setStatus(
+        _ status: SigningKeyRecord.Status, of key: SigningKeyID, in organization: OrganizationID, at now: Date,
+        _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            UPDATE signing_key SET status = \(status.rawValue),
+                   activated_at = CASE WHEN \(status.rawValue) = 'active' THEN \(now) ELSE activated_at END,
+                   retired_at = CASE WHEN \(status.rawValue) = 'retired' THEN \(now) ELSE retired_at END
+             WHERE organization_id = \(organization) AND id = \(key) RETURNING id
+            """
+        ).isEmpty
+    }
+}

@@ -1,0 +1,274 @@
+import Foundation
+package import Keys
+package import Logging
+import ServiceLifecycle
+import Synchronization
+
+/// All that decisions need to know about one organization, read at one epoch: everything but people and clients.
+package struct TenantSnapshot: Sendable {
+    package let organization: Organization
+    package let epoch: Int64
+    /// Its own resources.
+    package let resources: [Resource]
+    /// Shared resources it enabled.
+    package let admittedResources: Set<ResourceID>
+    package let policy: [ScopePolicyStatement]
+    package let identityProviders: [IdentityProviderRecord]
+    package let signingKeys: [UnsealedSigningKey]
+}
+
+/// A signing key ready for use.
+package struct UnsealedSigningKey: Sendable {
+    package let record: SigningKeyRecord
+    package let verification: VerificationKey
+    /// nil while only the public half is known.
+    package let signing: SigningKey?
+}
+
+/// What this node remembers of organizations and clients, and for how long it may believe it.
+///
+/// Every entry carries the epoch at which it was read. A watcher asks the database every 250 ms which epochs moved; when
+/// its last good answer is older than 750 ms, every look-up asks for the epoch itself. So a change is seen everywhere
+/// within a second, and since issuing statements assert the epochs (``EpochGuard``), never acted on too late.
+package final class TenantCatalog: Sendable {
+    /// Times and sizes an operator may know about; the defaults are the contract's.
+    package struct Settings: Sendable {
+        package var pollInterval: Duration = .milliseconds(250)
+        package var trustInterval: Duration = .milliseconds(750)
+        package var organizations = 20_000
+        package var clients = 100_000
+
+        package init() {}
+    }
+
+    private struct State {
+        var snapshots: RecentlyUsed<OrganizationID, TenantSnapshot>
+        var clients: RecentlyUsed<ClientKey, CachedClient>
+        var slugs: [String: OrganizationID] = [:]
+        /// Epochs as last reported by the watcher; only of organizations that are cached.
+        var movedEpochs: [OrganizationID: Int64] = [:]
+        var lastGoodPoll: ContinuousClock.Instant?
+        var polledThrough: Date?
+
+        /// Keeps reports only about what is cached; a fresh read carries its own epoch.
+        mutating func compactMovedEpochs() {
+            movedEpochs = movedEpochs.filter { snapshots.contains($0.key) }
+        }
+    }
+    private struct ClientKey: Hashable {
+        let registry: OrganizationID
+        let client: ClientID
+    }
+    private struct CachedClient {
+        let client: Client
+        let epoch: Int64
+    }
+
+    private let organizations: OrganizationStore
+    private let resources: ResourceStore
+    private let policies: ScopePolicyStore
+    private let providers: IdentityProviderStore
+    private let keys: SigningKeyStore
+    private let clients: ClientStore
+    private let secrets: TenantSecrets
+    private let settings: Settings
+    private let logger: Logger
+    private let state: Mutex<State>
+
+    package init(database: TenantDatabase, secrets: TenantSecrets, settings: Settings = Settings(), logger: Logger) {
+        organizations = OrganizationStore(database: database)
+        resources = ResourceStore(database: database)
+        policies = ScopePolicyStore(database: database)
+        providers = IdentityProviderStore(database: database)
+        keys = SigningKeyStore(database: database)
+        clients = ClientStore(database: database)
+        self.secrets = secrets
+        self.settings = settings
+        self.logger = logger
+        state = Mutex(
+            State(
+                snapshots: RecentlyUsed(capacity: settings.organizations),
+                clients: RecentlyUsed(capacity: settings.clients)))
+    }
+
+    // MARK: Looking up
+
+    /// The organization with this slug, whatever its status.
+    package func organization(slug: String) async throws -> OrganizationID? {
+        if let known = state.withLock({ $0.slugs[slug] }) { return known }
+        guard let id = try await organizations.organization(ofSlug: slug) else { return nil }
+        state.withLock { state in
+            // Slugs never change hands, so an entry can only be forgotten for room.
+            if state.slugs.count >= settings.organizations { state.slugs.removeAll() }
+            state.slugs[slug] = id
+        }
+        return id
+    }
+
+    /// An organization as it is now, or as it was within the last second.
+    ///
+    /// - Returns: nil when there is no such organization.
+    package func snapshot(of organization: OrganizationID) async throws -> TenantSnapshot? {
+        if let known = trusted(organization) { return known }
+        if let known = state.withLock({ $0.snapshots.value(of: organization) }),
+            try await organizations.epoch(of: organization) == known.epoch
+        {
+            return known
+        }
+        return try await read(organization)
+    }
+
+    /// An organization as last seen, however long ago: for metadata and JWKS while the database is away.
+    package func remembered(_ organization: OrganizationID) -> TenantSnapshot? {
+        state.withLock { $0.snapshots.value(of: organization) }
+    }
+
+    /// Forgets what is known of an organization; the next look-up reads it. For a guard that moved under a decision.
+    package func forget(_ organization: OrganizationID) {
+        state.withLock { $0.snapshots.remove(organization) }
+    }
+
+    /// A client of a registry, together with the registry's snapshot it is consistent with.
+    package func client(_ client: ClientID, in registry: TenantSnapshot) async throws -> Client? {
+        let key = ClientKey(registry: registry.organization.id, client: client)
+        // The end of an unused registration may have been lifted since; use does not move the epoch.
+        if let cached = state.withLock({ $0.clients.value(of: key) }), cached.epoch == registry.epoch,
+            cached.client.expiresAt == nil
+        {
+            return cached.client
+        }
+        guard let found = try await clients.find(client, in: registry.organization.id) else { return nil }
+        state.withLock { $0.clients.insert(CachedClient(client: found, epoch: registry.epoch), for: key) }
+        return found
+    }
+
+    /// The guard for a decision made from these snapshots.
+    package func guardian(_ organization: TenantSnapshot, _ platform: TenantSnapshot) -> EpochGuard {
+        EpochGuard(
+            organization: organization.organization.id, organizationEpoch: organization.epoch,
+            platformEpoch: platform.epoch)
+    }
+
+    private func trusted(_ organization: OrganizationID) -> TenantSnapshot? {
+        state.withLock { state in
+            guard let polled = state.lastGoodPoll, ContinuousClock.now - polled < settings.trustInterval,
+                let known = state.snapshots.value(of: organization),
+                state.movedEpochs[organization].map({ $0 == known.epoch }) ?? true
+            else { return nil }
+            return known
+        }
+    }
+
+    /// Reads an organization. The epoch is read first: data newer than its epoch fails a guard, data older cannot be.
+    private func read(_ organization: OrganizationID) async throws -> TenantSnapshot? {
+        guard let epoch = try await organizations.epoch(of: organization),
+            let found = try await organizations.find(organization)
+        else { return nil }
+        async let own = resources.all(of: organization)
+        async let admitted = resources.admitted(by: organization)
+        async let policy = policies.all(of: organization)
+        async let providers = providers.all(of: organization)
+        async let keys = keys.all(of: organization)
+        let snapshot = TenantSnapshot(
+            organization: found, epoch: epoch, resources: try await own, admittedResources: Set(try await admitted),
+            policy: try await policy, identityProviders: try await providers,
+            signingKeys: try await keys.map { try unseal($0, of: found) })
+        state.withLock { state in
+            // A slower reader must not put an older state over a newer one.
+            if let known = state.snapshots.value(of: organization), known.epoch > epoch { return }
+            state.snapshots.insert(snapshot, for: organization)
+        }
+        return snapshot
+    }
+
+    private func unseal(_ record: SigningKeyRecord, of organization: Organization) throws -> UnsealedSigningKey {
+        let signing = try record.sealedPrivateKey.map { sealed in
+            try SigningKey(pkcs8: secrets.open(sealed, of: organization, .privateKey(record.id)))
+        }
+        return UnsealedSigningKey(
+            record: record, verification: try VerificationKey(pem: record.publicKeyPEM),
+            signing: signing)
+    }
+
+    // MARK: Watching
+
+    /// Asks once which epochs moved.
+    package func poll() async throws {
+        let since = state.withLock { $0.polledThrough }
+        let started = ContinuousClock.now
+        // Commits may become visible a little after the moment they carry: look back a few seconds each time.
+        let result = try await organizations.epochs(
+            changedSince: since.map { $0 - 5 } ?? Date(timeIntervalSince1970: 0))
+        state.withLock { state in
+            for (organization, epoch) in result.changed { state.movedEpochs[organization] = epoch }
+            if state.movedEpochs.count > settings.organizations { state.compactMovedEpochs() }
+            state.lastGoodPoll = started
+            state.polledThrough = result.now
+        }
+    }
+}
+
+extension TenantCatalog: Service {
+    /// Polls until graceful shutdown.
+    package func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var failing = false
+            while !Task.isCancelled {
+                do {
+                    try await self.poll()
+                    if failing { self.logger.notice("epochs are readable again") }
+                    failing = false
+                } catch {
+                    if !failing {
+                        self.logger.warning(
+                            "epochs cannot be read; look-ups ask the database",
+                            metadata: [
+                                "error": "\(String(reflecting: error))"
+                            ])
+                    }
+                    failing = true
+                }
+                try? await Task.sleep(for: self.settings.pollInterval)
+            }
+        }
+    }
+}
+
+/// A bounded dictionary that forgets what was not used lately.
+///
+/// Two generations: when the young one is half of the capacity it becomes the old one, and what the old one held and
+/// nobody asked for is dropped. Constant time, no links between entries.
+struct RecentlyUsed<Key: Hashable, Value> {
+    private var young: [Key: Value] = [:]
+    private var old: [Key: Value] = [:]
+    private let capacity: Int
+
+    init(capacity: Int) {
+        self.capacity = max(2, capacity)
+    }
+
+    mutating func value(of key: Key) -> Value? {
+        if let value = young[key] { return value }
+        guard let value = old.removeValue(forKey: key) else { return nil }
+        insert(value, for: key)
+        return value
+    }
+
+    mutating func insert(_ value: Value, for key: Key) {
+        old[key] = nil
+        young[key] = value
+        if young.count > capacity / 2 {
+            old = young
+            young = [:]
+        }
+    }
+
+    mutating func remove(_ key: Key) {
+        young[key] = nil
+        old[key] = nil
+    }
+
+    func contains(_ key: Key) -> Bool {
+        young[key] != nil || old[key] != nil
+    }
+}

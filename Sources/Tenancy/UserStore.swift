@@ -1,0 +1,278 @@
+package import Foundation
+package import Keys
+package import Postgres
+
+private let columns: SQL = "id, email, email_verified, name, status, version, created_at, updated_at"
+
+extension User {
+    fileprivate init(row: Row) throws {
+        self.init(
+            id: try row.id("id"), email: try row.decode("email"), emailVerified: try row.decode("email_verified"),
+            name: try row.decode("name"), status: try row.word("status"), version: try row.decode("version"),
+            createdAt: try row.decode("created_at"), updatedAt: try row.decode("updated_at"))
+    }
+}
+
+/// People of one organization, the identities that stand for them, and invitations.
+package struct UserStore: Sendable {
+    package let database: TenantDatabase
+
+    package init(database: TenantDatabase) {
+        self.database = database
+    }
+
+    package func find(_ user: UserID, in organization: OrganizationID) async throws -> User? {
+        try await database.read(
+            organization, "SELECT \(columns) FROM \"user\" WHERE organization_id = \(organization) AND id = \(user)",
+            as: User.init(row:)
+        ).first
+    }
+
+    package func find(
+        _ user: UserID, in organization: OrganizationID, locking transaction: PostgresTransaction
+    ) async throws -> User? {
+        try await transaction.query(
+            """
+            SELECT \(columns) FROM "user" WHERE organization_id = \(organization) AND id = \(user) FOR UPDATE
+            """
+        ).map(User.init(row:)).first
+    }
+
+    package func find(email: String, in organization: OrganizationID) async throws -> User? {
+        try await database.read(
+            organization,
+            "SELECT \(columns) FROM \"user\" WHERE organization_id = \(organization) AND lower(email) = lower(\(email))",
+            as: User.init(row:)
+        ).first
+    }
+
+    /// Those of the given users that the organization has.
+    package func existing(_ users: [UserID], in organization: OrganizationID) async throws -> Set<UserID> {
+        guard !users.isEmpty else { return [] }
+        return Set(try await database.read(organization, """
+            SELECT id FROM "user" WHERE organization_id = \(organization) AND id = ANY(\(users.map(\.uuid)))
+            """) { try $0.id("id") })
+    }
+
+    package func list(_ page: Page, of organization: OrganizationID) async throws -> [User] {
+        try await database.read(
+            organization,
+            """
+            SELECT \(columns) FROM "user" WHERE organization_id = \(organization)
+               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+            """, as: User.init(row:))
+    }
+
+    /// - Returns: false when another user of the organization has this e-mail address.
+    package func insert(
+        _ user: User, of organization: OrganizationID, in transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            INSERT INTO "user" (organization_id, \(columns)) VALUES (\(organization), \(user.id), \(user.email),
+                \(user.emailVerified), \(user.name), \(user.status.rawValue), \(user.version), \(user.createdAt),
+                \(user.updatedAt))
+            ON CONFLICT DO NOTHING RETURNING id
+            """
+        ).isEmpty
+    }
+
+    /// Writes a user whose version is still `user.version`.
+    ///
+    /// - Returns: the new state; nil when somebody else changed it first.
+    package func update(
+        _ user: User, of organization: OrganizationID, at now: Date, in transaction: PostgresTransaction
+    ) async throws -> User? {
+        try await transaction.query(
+            """
+            UPDATE "user" SET email = \(user.email), email_verified = \(user.emailVerified), name = \(user.name),
+                   status = \(user.status.rawValue), version = version + 1, updated_at = \(now)
+             WHERE organization_id = \(organization) AND id = \(user.id) AND version = \(user.version)
+            RETURNING \(columns)
+            """
+        ).map(User.init(row:)).first
+    }
+
+    // MARK: Identities
+
+    /// The user an identity stands for.
+    package func user(of key: IdentityKey, in organization: OrganizationID) async throws -> User? {
+        try await database.read(
+            organization,
+            """
+            SELECT u.id, u.email, u.email_verified, u.name, u.status, u.version, u.created_at, u.updated_at
+              FROM identity i JOIN "user" u ON u.organization_id = i.organization_id AND u.id = i.user_id
+             WHERE i.organization_id = \(organization) AND i.identity_provider_id = \(key.identityProvider)
+               AND i.provider = \(key.provider) AND i.subject = \(key.subject)
+            """, as: User.init(row:)
+        ).first
+    }
+
+    package func identities(of user: UserID, in organization: OrganizationID) async throws -> [LinkedIdentity] {
+        try await database.read(
+            organization,
+            """
+            SELECT identity_provider_id, provider, subject, user_id, created_at FROM identity
+             WHERE organization_id = \(organization) AND user_id = \(user) ORDER BY created_at
+            """, as: LinkedIdentity.init(row:))
+    }
+
+    package func hasIdentity(
+        _ user: UserID, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            SELECT 1 AS one FROM identity WHERE organization_id = \(organization) AND user_id = \(user) LIMIT 1
+            """
+        ).isEmpty
+    }
+
+    /// Links an identity to a user.
+    ///
+    /// - Returns: false when the identity is linked already.
+    package func link(
+        _ key: IdentityKey, to user: UserID, in organization: OrganizationID, at now: Date,
+        _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        let linked = try await transaction.query(
+            """
+            INSERT INTO identity (organization_id, identity_provider_id, provider, subject, user_id, created_at)
+            VALUES (\(organization), \(key.identityProvider), \(key.provider), \(key.subject), \(user), \(now))
+            ON CONFLICT DO NOTHING RETURNING user_id
+            """)
+        try await transaction.query(
+            """
+            DELETE FROM pending_identity WHERE organization_id = \(organization) AND provider = \(key.provider)
+               AND identity_provider_id = \(key.identityProvider) AND subject = \(key.subject)
+            """)
+        return !linked.isEmpty
+    }
+
+    /// Remembers a proven identity that may not be linked by itself, for an administrator to accept.
+    package func rememberPending(
+        _ key: IdentityKey, email: String?, in organization: OrganizationID, at now: Date,
+        _ transaction: PostgresTransaction
+    ) async throws {
+        try await transaction.query(
+            """
+            INSERT INTO pending_identity (organization_id, identity_provider_id, provider, subject, email, last_seen_at)
+            VALUES (\(organization), \(key.identityProvider), \(key.provider), \(key.subject), \(email), \(now))
+            ON CONFLICT (organization_id, identity_provider_id, provider, subject)
+            DO UPDATE SET email = EXCLUDED.email, last_seen_at = EXCLUDED.last_seen_at
+            """)
+    }
+
+    package func pendingIdentities(of organization: OrganizationID) async throws -> [(key: IdentityKey, email: String?)]
+    {
+        try await database.read(
+            organization,
+            """
+            SELECT identity_provider_id, provider, subject, email FROM pending_identity
+             WHERE organization_id = \(organization) ORDER BY last_seen_at DESC LIMIT 200
+            """
+        ) { row in
+            (
+                IdentityKey(
+                    identityProvider: try row.id("identity_provider_id"), provider: try row.decode("provider"),
+                    subject: try row.decode("subject")), try row.decode("email")
+            )
+        }
+    }
+
+    // MARK: Invitations
+
+    package func insert(
+        _ invitation: Invitation, tokenDigest: SecretDigest, of organization: OrganizationID,
+        in transaction: PostgresTransaction
+    ) async throws {
+        try await transaction.query(
+            """
+            INSERT INTO invitation (organization_id, id, email, name, token_digest, created_by, expires_at, created_at)
+            VALUES (\(organization), \(invitation.id), \(invitation.email), \(invitation.name), \(tokenDigest.bytes),
+                    \(invitation.createdBy), \(invitation.expiresAt), \(invitation.createdAt))
+            """)
+    }
+
+    package func invitations(_ page: Page, of organization: OrganizationID) async throws -> [Invitation] {
+        try await database.read(
+            organization,
+            """
+            SELECT \(invitationColumns) FROM invitation WHERE organization_id = \(organization)
+               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+            """, as: Invitation.init(row:))
+    }
+
+    package func invitation(_ id: InvitationID, in organization: OrganizationID) async throws -> Invitation? {
+        try await database.read(
+            organization,
+            """
+            SELECT \(invitationColumns) FROM invitation WHERE organization_id = \(organization) AND id = \(id)
+            """, as: Invitation.init(row:)
+        ).first
+    }
+
+    /// The open invitation that this token opens.
+    package func invitation(
+        opening digest: SecretDigest, in organization: OrganizationID, at now: Date
+    ) async throws -> Invitation? {
+        try await database.read(
+            organization,
+            """
+            SELECT \(invitationColumns) FROM invitation WHERE organization_id = \(organization)
+               AND token_digest = \(digest.bytes) AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > \(now)
+            """, as: Invitation.init(row:)
+        ).first
+    }
+
+    /// Spends an invitation, once.
+    ///
+    /// - Returns: false when it was spent, revoked or expired before.
+    package func accept(
+        _ invitation: InvitationID, by user: UserID, in organization: OrganizationID, at now: Date,
+        _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            UPDATE invitation SET accepted_at = \(now), accepted_by = \(user)
+             WHERE organization_id = \(organization) AND id = \(invitation) AND accepted_at IS NULL
+               AND revoked_at IS NULL AND expires_at > \(now) RETURNING id
+            """
+        ).isEmpty
+    }
+
+    /// - Returns: false when there is no open invitation of that id.
+    package func revoke(
+        _ invitation: InvitationID, in organization: OrganizationID, at now: Date, _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            UPDATE invitation SET revoked_at = \(now) WHERE organization_id = \(organization) AND id = \(invitation)
+               AND accepted_at IS NULL AND revoked_at IS NULL RETURNING id
+            """
+        ).isEmpty
+    }
+}
+
+private let invitationColumns: SQL = """
+    id, email, name, created_by, created_at, expires_at, accepted_at, revoked_at
+    """
+
+extension Invitation {
+    fileprivate init(row: Row) throws {
+        self.init(
+            id: try row.id("id"), email: try row.decode("email"), name: try row.decode("name"),
+            createdBy: try row.decode("created_by"), createdAt: try row.decode("created_at"),
+            expiresAt: try row.decode("expires_at"), acceptedAt: try row.decode("accepted_at"),
+            revokedAt: try row.decode("revoked_at"))
+    }
+}
+
+extension LinkedIdentity {
+    fileprivate init(row: Row) throws {
+        self.init(
+            key: IdentityKey(
+                identityProvider: try row.id("identity_provider_id"), provider: try row.decode("provider"),
+                subject: try row.decode("subject")),
+            user: try row.id("user_id"), createdAt: try row.decode("created_at"))
+    }
+}

@@ -1,0 +1,78 @@
+import API
+import Audit
+import ControlPlane
+import Foundation
+import Hummingbird
+import HummingbirdTesting
+import Identity
+import Keys
+import Logging
+import Outbound
+import Postgres
+import Redis
+import Tenancy
+import TestSupport
+
+/// The whole public API in memory, over one set of stores.
+struct TestServices: Sendable {
+    static let publicURL = "https://as.example"
+
+    /// Stores that nobody can reach: everything that needs none of them, and what is said when they are away.
+    static let away = Result<TestServices, any Error> {
+        let settings = PostgresSettings(conninfo: "host=127.0.0.1 port=1 connect_timeout=1")
+        let readLane = PostgresReadLane(settings: settings, logger: quiet)
+        let writeLane = PostgresWriteLane(settings: settings, eventsExist: existingEvents, logger: quiet)
+        let pool = PostgresPool(settings: settings, eventsExist: existingEvents, logger: quiet)
+        readLane.start()
+        writeLane.start()
+        pool.start()
+        return try TestServices(
+            database: TenantDatabase(readLane: readLane, writeLane: writeLane, pool: pool),
+            redisURL: "redis://127.0.0.1:1")
+    }
+
+    /// The servers of the environment, shared by all tests of the process.
+    static let live = Result<TestServices, any Error> {
+        try TestServices(database: try TestDatabase.open(), redisURL: try TestEnvironment.require("REDIS_URL"))
+    }
+
+    private static let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+    private let services: APIServices
+
+    private init(database: TenantDatabase, redisURL: String) throws {
+        let logger = Self.quiet
+        let redis = RedisClient(settings: try RedisSettings(url: redisURL), logger: logger)
+        Task { await redis.run() }
+        let secrets = TestDatabase.secrets
+        let issuers = IssuerDirectory(
+            catalog: TenantCatalog(database: database, secrets: secrets, logger: logger), publicURL: Self.publicURL)
+        let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
+        let transactions = AuthorizationTransactionStore(redis: redis, random: .system)
+        let providers = IdentityProviders(
+            outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger), secrets: secrets,
+            settings: IdentitySettings())
+        services = APIServices(
+            settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
+            flow: AuthorizationFlow(
+                issuers: issuers, transactions: transactions, providers: providers,
+                signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
+                logger: logger),
+            tokens: TokenIssuance(
+                issuers: issuers, transactions: transactions, database: database, refusals: refusals, random: .system),
+            registration: ClientRegistration(
+                database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system),
+            admin: AdminRoutes(
+                administration: Administration(
+                    database: database, catalog: issuers.catalog, secrets: secrets,
+                    settings: AdministrationSettings(publicURL: Self.publicURL), logger: logger),
+                authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
+                cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")))
+    }
+
+    /// Runs requests against the router in memory.
+    func test(_ body: @Sendable (any TestClientProtocol) async throws -> Void) async throws {
+        try await Application(router: try makeRouter(services: services), logger: Self.quiet)
+            .test(.router) { try await body($0) }
+    }
+}

@@ -1,0 +1,97 @@
+"""A bare OAuth client for tests that need to misbehave, or to aim at one node: one function per request."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+from gatehouse_demo.pages import Browser, Person
+
+REDIRECT_URI = "https://client.example/callback"
+
+
+@dataclass
+class Code:
+    """An authorization code that nobody has redeemed yet, with what its redemption takes."""
+
+    code: str
+    verifier: str
+    client_id: str
+
+
+@dataclass
+class Issuer:
+    """One issuer and the resource that tests ask it tokens for."""
+
+    url: str
+    resource: str
+
+    def register(self, **metadata) -> str:
+        """Registers a public client; returns its client_id."""
+        body = {"client_name": "Test client", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
+        reply = httpx.post(f"{self.url}/oauth/register", json=body | metadata, timeout=15, trust_env=False)
+        assert reply.status_code == 201, reply.text
+        return reply.json()["client_id"]
+
+    def authorize(self, person: Person, client_id: str, **parameters) -> tuple[dict[str, str], str]:
+        """Signs the person in and takes them through consent; returns the redirect's parameters and the verifier."""
+        verifier = secrets.token_urlsafe(48)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        query = {
+            "response_type": "code",
+            "client_id": client_id,
+            "redirect_uri": REDIRECT_URI,
+            "state": secrets.token_urlsafe(16),
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "resource": self.resource,
+            **parameters,
+        }
+        query = {name: value for name, value in query.items() if value is not None}
+        with Browser(person) as browser:
+            answer = browser.authorize(f"{self.url}/oauth/authorize?{urlencode(query)}", query["redirect_uri"])
+        assert answer.get("state") == query.get("state"), answer
+        assert answer.get("iss") == self.url, answer
+        return answer, verifier
+
+    def code(self, person: Person, client_id: str | None = None, **parameters) -> Code:
+        """A fresh code."""
+        client_id = client_id or self.register()
+        answer, verifier = self.authorize(person, client_id, **parameters)
+        assert "code" in answer, answer
+        return Code(answer["code"], verifier, client_id)
+
+    def redeem(self, code: Code, node: str | None = None, **changes) -> httpx.Response:
+        """Redeems the code, at the node with that address if one is given."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code.code,
+            "redirect_uri": REDIRECT_URI,
+            "client_id": code.client_id,
+            "code_verifier": code.verifier,
+            "resource": self.resource,
+            **changes,
+        }
+        return self.token(form, node)
+
+    def refresh(self, refresh_token: str, client_id: str, node: str | None = None, **changes) -> httpx.Response:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+            "client_id": client_id,
+            "resource": self.resource,
+            **changes,
+        }
+        return self.token(form, node)
+
+    def token(self, form: dict[str, str], node: str | None = None, timeout: float = 15) -> httpx.Response:
+        """POST to the token endpoint; through a node's own address it carries the public Host, as a proxy sends it."""
+        public = urlsplit(self.url)
+        base = f"{node}{public.path}" if node else self.url
+        return httpx.post(
+            f"{base}/oauth/token", data=form, headers={"host": public.netloc}, timeout=timeout, trust_env=False
+        )
