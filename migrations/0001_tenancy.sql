@@ -358,7 +358,7 @@ BEGIN
 END $$;
 
 -- The ids of all organizations in order of creation, for the platform's own list and for background work.
-CREATE FUNCTION organizations_after(last uuid, most integer) RETURNS SETOF uuid
+CREATE FUNCTION organizations_after(last uuid, most bigint) RETURNS SETOF uuid
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
     IF public.current_organization() IS DISTINCT FROM public.platform_organization() THEN
@@ -391,4 +391,4 @@ GRANT EXECUTE ON FUNCTION platform_organization(), current_organization() TO gat
 GRANT EXECUTE ON FUNCTION organization_of_slug(text), organization_of_domain(text), organization_of_provider(uuid),
     route_of_resource(text), claim_slug(text), claim_domain(text), release_domain(text), claim_resource(text, uuid),
     release_resource(text), claim_provider(uuid), claim_upstream(text), release_upstream(text), claim_key(text),
-    organizations_after(uuid, integer) TO gatehouse_app;
+    organizations_after(uuid, bigint) TO gatehouse_app;

@@ -1,6 +1,7 @@
 import API
 import ArgumentParser
 import Audit
+import ControlPlane
 import CoreMetrics
 import Foundation
 import Hummingbird
@@ -39,6 +40,8 @@ struct Serve: AsyncParsableCommand {
 
         let services = try Services(settings, logger: logger)
         metrics.observe { gauges(of: services) }
+        services.lanes.open()
+        if try await services.administration.bootstrapPlatform(at: Date()) { logger.notice("made the platform") }
         let application = try publicApplication(services, settings, logger)
         let probes = Application(
             router: InternalAPI.makeRouter(

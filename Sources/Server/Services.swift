@@ -95,8 +95,8 @@ struct DatabaseLanes: Service {
         await readLane.shutdown()
     }
 
+    /// Waits for the end; the doors are open already.
     func run() async throws {
-        open()
         try? await gracefulShutdown()
         await close()
     }

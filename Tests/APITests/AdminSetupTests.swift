@@ -1,0 +1,196 @@
+import Audit
+import ControlPlane
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Keys
+import Postgres
+import Tenancy
+import TestSupport
+import Testing
+
+@testable import API
+
+@Suite struct AdminSetupTests {
+    @Test("an organization is set up by calls alone, every write names its event (design §4.8)", .tags(.admin))
+    func secondOrganization() async throws {
+        try await AdminServer.run { server in
+            let slug = AdminServer.freshSlug()
+            let made = try await server.done(.post, "/v1/organizations", #"{"slug":"\#(slug)","name":"Globex"}"#)
+            #expect(made.status == 201)
+            #expect(made.headers[.location] == "https://as.example/v1/organizations/\(made["id"])")
+            #expect(made.headers[.eTag] == "\"v1\"")
+            let base = "/v1/organizations/\(made["id"])"
+            var events = [made]
+            func write(_ method: HTTPRequest.Method, _ path: String, _ body: String? = nil) async throws -> AdminServer.Reply {
+                let reply = try await server.done(method, path, body)
+                events.append(reply)
+                return reply
+            }
+            let domain = "\(slug).example"
+            #expect(try await write(.post, "\(base)/domains", #"{"domain":"\#(domain)"}"#)["status"] == "pending")
+            #expect(try await write(.post, "\(base)/domains/\(domain):verify", "{}")["status"] == "verified")
+            let provider = try await write(
+                .post, "\(base)/identity-providers",
+                """
+                {"kind":"stytch_b2b","name":"Sign-in","project_id":"project-test-\(slug)","secret":"secret-of-\(slug)",
+                 "organization_id":"organization-test-\(slug)","base_url":"http://127.0.0.1:8020",
+                 "authoritative_domains":["\(domain)"]}
+                """)
+            #expect(!provider.text.contains("secret-of-"))
+            let user = try await write(.post, "\(base)/users", #"{"email":"gus@\#(domain)","name":"Gus"}"#)
+            let invitation = try await write(.post, "\(base)/invitations", #"{"email":"new@\#(domain)"}"#)
+            #expect(invitation["link"].hasPrefix("https://as.example/signin/invitation/gi_"))
+            let resource = try await write(
+                .post, "\(base)/resources",
+                """
+                {"uri":"https://mcp.\(domain)/mcp","name":"Notes","scopes":["read",{"name":"write","description":"Change"}],
+                 "scope_implications":{"write":["read"]},"algorithm":"EdDSA","listed":true}
+                """)
+            #expect(resource.json["accepted_issuers"]?.strings == [made["id"]])
+            _ = try await write(
+                .post, "\(base)/scope-policies",
+                """
+                {"name":"writers","effect":"allow","principals":{"users":["\(user["id"])"]},"resources":["\(resource["id"])"],
+                 "scopes":["write"],"conditions":{"ip_ranges":["10.0.0.0/8"]}}
+                """)
+            let client = try await write(
+                .post, "\(base)/clients", #"{"name":"App","redirect_uris":["https://app.\#(domain)/cb"]}"#)
+            #expect(client["client_secret"].hasPrefix("gs_"))
+            let read = try await server.done(.get, "\(base)/clients/\(client["id"])")
+            #expect(read.json["client_secret"] == nil)
+            _ = try await write(.post, "\(base)/clients/\(client["id"])/secrets")
+            let key = try await write(.post, "\(base)/admin-keys", #"{"name":"ops","scopes":["users:read"]}"#)
+            #expect(try await server.call(.get, "\(base)/users", key: key["secret"]).status == 200)
+            #expect(try await server.call(.get, "/v1/organizations/\(slug)/users", key: key["secret"]).rows.count == 1)
+            // EdDSA was not there before: the issuer got a key for it.
+            let algorithms = try await server.done(.get, "\(base)/signing-keys").rows.compactMap { $0["algorithm"]?.string }
+            #expect(algorithms.sorted() == ["ES256", "EdDSA"])
+            let policies = try await server.done(.get, "\(base)/scope-policies").rows.compactMap { $0["name"]?.string }
+            #expect(policies == ["everyone-read", "writers"])
+
+            guard let organization = OrganizationID(made["id"]) else { throw AdminServer.Unexpected("no id") }
+            for reply in events {
+                guard let id = EventID(reply.headers[.auditEvent] ?? "") else {
+                    throw AdminServer.Unexpected("no Audit-Event: \(reply.text)")
+                }
+                let stored = try await server.administration.database.read(
+                    organization, existingEvents(organization.uuid, [id.uuid])) { try $0.decode("id", as: UUID.self) }
+                #expect(stored == [id.uuid])
+            }
+        }
+    }
+
+    @Test("a shared resource is enabled by an organization, and takes an imported key only when told so (§3.6)", .tags(.admin))
+    func sharedResource() async throws {
+        try await AdminServer.run { server in
+            let tag = AdminServer.freshSlug()
+            let pem = try Self.rsaPEM()
+            let body = #"{"uri":"https://\#(tag).example/mcp","name":"S","scopes":["read"],"algorithm":"RS256"}"#
+            let resource = try await server.done(.post, "/v1/resources", body)
+            #expect(resource.json["accepted_issuers"]?.strings == ["platform"])
+            #expect(try await server.call(.post, "/v1/resources", body).status == 409)
+            let key = #"{"purpose":"access","resource":"\#(resource["id"])","private_key":"\#(pem)"}"#
+            let refused = try await server.call(.post, "/v1/signing-keys", key)
+            #expect(refused.status == 422 && refused.pointers == ["/resource"])
+            try await server.done(.patch, "/v1/resources/\(resource["id"])", #"{"tenant_unaware":true}"#)
+            let imported = try await server.done(.post, "/v1/signing-keys", key)
+            #expect(imported["resource"] == resource["id"] && imported.json["imported"] == .bool(true))
+            #expect(!imported.text.contains("PRIVATE"))
+            #expect(try await server.call(.post, "/v1/signing-keys", key).status == 409)
+
+            let tenant = try await server.organization()
+            let enabled = try await server.done(
+                .post, "\(tenant.path)/resources/\(resource["id"]):enable", key: tenant.key)
+            #expect(enabled.json["enabled"] == .bool(true) && enabled.json["shared"] == .bool(true))
+            let listed = try await server.done(.get, "\(tenant.path)/resources", key: tenant.key).rows
+            #expect(listed.contains { $0["id"]?.string == resource["id"] && $0["enabled"] == .bool(true) })
+            // Enabled is not owned: the organization cannot change it.
+            #expect(try await server.call(
+                .patch, "\(tenant.path)/resources/\(resource["id"])", #"{"name":"mine"}"#, key: tenant.key).status == 404)
+
+            // The same key under another owner: refused without a word about the first.
+            let own = try await server.done(
+                .post, "\(tenant.path)/resources",
+                #"{"uri":"https://\#(tenant.slug).example/x","name":"O","scopes":["read"],"algorithm":"RS256"}"#)
+            let second = try await server.call(
+                .post, "\(tenant.path)/signing-keys",
+                #"{"purpose":"access","resource":"\#(own["id"])","private_key":"\#(pem)"}"#, key: tenant.key)
+            #expect(second.status == 409 && !second.text.contains("platform") && !second.text.contains(resource["id"]))
+        }
+    }
+
+    @Test("a key's private half may follow its public one, and rotation keeps the old key (§3.6)", .tags(.admin))
+    func keys() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let signing = try SigningKey.generate(.es256)
+            let resource = try await server.done(
+                .post, "\(tenant.path)/resources", #"{"uri":"https://\#(tenant.slug).example/x","name":"O","scopes":["read"]}"#)
+            func body(_ member: String, _ pem: String) -> String {
+                #"{"purpose":"access","resource":"\#(resource["id"])","\#(member)":"\#(pem.replacing("\n", with: "\\n"))"}"#
+            }
+            let half = try await server.done(
+                .post, "\(tenant.path)/signing-keys", body("public_key", signing.publicKey.pem), key: tenant.key)
+            #expect(half["status"] == "published" && half.json["has_private_key"] == .bool(false))
+            let whole = try await server.done(
+                .post, "\(tenant.path)/signing-keys", body("private_key", Self.pem(signing)), key: tenant.key)
+            #expect(whole["id"] == half["id"] && whole["status"] == "active")
+
+            let keys = try await server.done(.get, "\(tenant.path)/signing-keys", key: tenant.key).rows
+            guard let own = keys.first(where: { $0["imported"] == .bool(false) })?["id"]?.string else {
+                throw AdminServer.Unexpected("no key")
+            }
+            let rotated = try await server.done(.post, "\(tenant.path)/signing-keys/\(own):rotate", key: tenant.key)
+            #expect(rotated["status"] == "active" && rotated["id"] != own)
+            #expect(try await server.done(.get, "\(tenant.path)/signing-keys/\(own)", key: tenant.key)["status"] == "retired")
+            #expect(try await server.call(
+                .post, "\(tenant.path)/signing-keys/\(half["id"]):rotate", key: tenant.key).status == 409)
+        }
+    }
+
+    @Test("bootstrap makes what an existing server has in its environment, and again changes nothing (design §10)", .tags(.admin))
+    func bootstrap() async throws {
+        try await AdminServer.run { server in
+            let administration = server.administration
+            var values = DefaultOrganizationValues(
+                stytchProjectID: "project-test-\(AdminServer.freshSlug())", stytchSecret: Secret("s"),
+                publicKeyPEM: try SigningKey.generate(.rs256).publicKey.pem)
+            values.resourceURI = "http://localhost:8000/\(AdminServer.freshSlug())"
+            let first = try await administration.bootstrapDefaultOrganization(values, at: Date())
+            let second = try await administration.bootstrapDefaultOrganization(values, at: Date())
+            #expect(first.id == second.id)
+            let resource = try await administration.resources.all(of: first.id).first { $0.uri == values.resourceURI }
+            #expect(resource?.dedicatedKey == true && resource?.expanding(["admin"]).count == 4)
+            #expect(resource?.acceptedIssuers == [first.id])
+            let keys = try await administration.signingKeys.all(of: first.id).filter { $0.resource == resource?.id }
+            #expect(keys.count == 1 && keys.first?.sealedPrivateKey == nil)
+            #expect(try await administration.bootstrapPlatform(at: Date()) == false)
+        }
+    }
+
+    @Test("disabling a user ends their sessions and connections, suspending stops the organization's own keys", .tags(.admin))
+    func endings() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let user = try await server.done(.post, "\(tenant.path)/users", #"{"email":"u@\#(tenant.slug).example"}"#)
+            let disabled = try await server.done(.post, "\(tenant.path)/users/\(user["id"]):disable", key: tenant.key)
+            #expect(disabled["status"] == "disabled")
+            #expect(try await server.done(.post, "\(tenant.path)/users/\(user["id"]):enable", key: tenant.key)["status"] == "active")
+            let own = try await server.call(.post, "\(tenant.path):suspend", key: tenant.key)
+            #expect(own.status == 403 && own.code == "platform_key_required")
+            #expect(try await server.done(.post, "\(tenant.path):suspend")["status"] == "suspended")
+            #expect(try await server.call(.get, tenant.path, key: tenant.key).status == 401)
+            #expect(try await server.done(.post, "\(tenant.path):resume")["status"] == "active")
+            #expect(try await server.call(.get, tenant.path, key: tenant.key).status == 200)
+        }
+    }
+
+    /// An RSA key as JSON holds it.
+    static func rsaPEM() throws -> String { try pem(SigningKey.generate(.rs256)).replacing("\n", with: "\\n") }
+
+    static func pem(_ key: SigningKey) -> String {
+        let base64 = Data(key.privateKeyBytes).base64EncodedString(options: [.lineLength64Characters, .endLineWithLineFeed])
+        return "-----BEGIN PRIVATE KEY-----\n\(base64)\n-----END PRIVATE KEY-----\n"
+    }
+}
