@@ -50,7 +50,9 @@ struct Bootstrap: AsyncParsableCommand {
         let project = reader.text("STYTCH_PROJECT_ID")
         let secret = reader.text("STYTCH_SECRET")
         let publicKey = reader.text("PUBLIC_KEY_PEM")
-        if let project, let environment = reader.text("STYTCH_ENVIRONMENT"), !project.hasPrefix("project-\(environment)-") {
+        if let project, let environment = reader.text("STYTCH_ENVIRONMENT"),
+            !project.hasPrefix("project-\(environment)-")
+        {
             reader.complain("STYTCH_ENVIRONMENT is \(environment), but STYTCH_PROJECT_ID is of another environment.")
         }
         if (project == nil) != (secret == nil) { reader.complain("STYTCH_PROJECT_ID and STYTCH_SECRET go together.") }

@@ -170,7 +170,8 @@ extension ServerConfiguration {
             publicURL: publicURL, host: reader.value("GATEHOUSE_HOST") ?? "127.0.0.1", port: port,
             internalHost: reader.value("GATEHOUSE_INTERNAL_HOST") ?? "127.0.0.1", internalPort: internalPort,
             tls: certificate.flatMap { certificate in key.map { (certificate, $0) } }, database: settings,
-            sequencer: PostgresSettings(conninfo: sequencer), redis: redis, masterKey: masterKey, olderMasterKeys: Array(keys.dropFirst()),
+            sequencer: PostgresSettings(conninfo: sequencer), redis: redis, masterKey: masterKey,
+            olderMasterKeys: Array(keys.dropFirst()),
             trustedProxies: proxies,
             identity: identity, registration: registration, logFormat: format, logLevel: level)
     }

@@ -39,7 +39,8 @@ struct KeysCommand: AsyncParsableCommand {
                 let owner = try await find(in: administration)
                 let wanted = ResourceURI(resource)?.canonical
                 let known = try await administration.resources.all(of: owner.id)
-                guard let found = known.first(where: { $0.id.description == resource || $0.canonicalURI == wanted }) else {
+                guard let found = known.first(where: { $0.id.description == resource || $0.canonicalURI == wanted })
+                else {
                     throw ValidationError("\(organization) has no resource \(resource).")
                 }
                 let imported = try await administration.importSigningKey(

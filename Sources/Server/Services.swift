@@ -39,7 +39,8 @@ struct Services {
             policy: IdentityProviders.outboundPolicy(allowLoopback: configuration.isDevelopment), logger: logger)
 
         secrets = TenantSecrets(
-            keyring: MasterKeyring(current: configuration.masterKey, older: configuration.olderMasterKeys), random: random)
+            keyring: MasterKeyring(current: configuration.masterKey, older: configuration.olderMasterKeys),
+            random: random)
         catalog = TenantCatalog(database: database, secrets: secrets, logger: logger)
         refusals = RefusalLog(database: database, clock: clock, random: random, logger: logger)
         sequencer = Sequencer(settings: configuration.sequencer, logger: logger)

@@ -57,7 +57,8 @@ package struct AdminKeyStore: Sendable {
         of key: AdminKeyID, in organization: OrganizationID, at now: Date, every seconds: TimeInterval
     ) async throws {
         _ = try await database.transaction(organization) { transaction in
-            try await transaction.query("""
+            try await transaction.query(
+                """
                 UPDATE admin_key SET last_used_at = \(now) WHERE organization_id = \(organization) AND id = \(key)
                    AND (last_used_at IS NULL OR last_used_at <= \(now - seconds))
                 """)

@@ -146,7 +146,9 @@ package struct ClientStore: Sendable {
 
     /// The clients an organization has met, in the order of their ids.
     package func admissions(_ page: Page, of organization: OrganizationID) async throws -> [ClientAdmission] {
-        try await database.read(organization, """
+        try await database.read(
+            organization,
+            """
             SELECT client_id, registry_organization_id, status, created_at FROM client_admission
              WHERE organization_id = \(organization) AND (\(page.after)::uuid IS NULL OR client_id > \(page.after))
              ORDER BY client_id LIMIT \(page.limit)

@@ -52,7 +52,7 @@ package struct OrganizationStore: Sendable {
     /// Organization ids in order of creation; only the platform asks.
     package func ids(_ page: Page) async throws -> [OrganizationID] {
         try await database.read(
-            .platform, "SELECT id FROM organizations_after(\(page.after), \(page.limit)) AS id"
+            .platform, "SELECT id FROM organizations_after(\(page.after), \(Int32(page.limit))) AS id"
         ) { try $0.id("id") }
     }
 

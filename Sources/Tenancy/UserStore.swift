@@ -49,9 +49,13 @@ package struct UserStore: Sendable {
     /// Those of the given users that the organization has.
     package func existing(_ users: [UserID], in organization: OrganizationID) async throws -> Set<UserID> {
         guard !users.isEmpty else { return [] }
-        return Set(try await database.read(organization, """
-            SELECT id FROM "user" WHERE organization_id = \(organization) AND id = ANY(\(users.map(\.uuid)))
-            """) { try $0.id("id") })
+        return Set(
+            try await database.read(
+                organization,
+                """
+                SELECT id FROM "user" WHERE organization_id = \(organization) AND id = ANY(\(users.map(\.uuid)))
+                """
+            ) { try $0.id("id") })
     }
 
     package func list(_ page: Page, of organization: OrganizationID) async throws -> [User] {

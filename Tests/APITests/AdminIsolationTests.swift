@@ -32,7 +32,9 @@ import Testing
         }
     }
 
-    @Test("T-01 T-02 T-03 T-04 T-05 T-06 T-07 T-08 T-10 on every route a foreign organization, a foreign id and a malformed one are the same 404 (design §4.2)", .tags(.isolation, .admin))
+    @Test(
+        "T-01 T-02 T-03 T-04 T-05 T-06 T-07 T-08 T-10 on every route a foreign organization, a foreign id and a malformed one are the same 404 (design §4.2)",
+        .tags(.isolation, .admin))
     func everyRoute() async throws {
         try await AdminServer.run { server in
             let (a, b) = (try await server.organization(), try await server.organization())
@@ -55,7 +57,8 @@ import Testing
                 try await attempt(Self.path(route, idsOfA.merging(["org": a.slug]) { _, slug in slug }))
                 try await attempt(Self.path(route, idsOfA.merging(["org": "org_nonsense"]) { _, id in id }))
                 // B's own path with A's ids, and with ids that nobody has.
-                if template.replacing("{org}", with: "").contains("{") {
+                // No key of an organization can hold the scope to verify domains, whichever is meant.
+                if template.replacing("{org}", with: "").contains("{"), !template.hasSuffix(":verify") {
                     try await attempt(Self.path(route, idsOfA.merging(["org": b.id]) { _, own in own }))
                     let nonsense = idsOfA.mapValues { _ in "nonsense" }.merging(["org": b.id]) { _, own in own }
                     try await attempt(Self.path(route, nonsense))
@@ -100,7 +103,8 @@ import Testing
             try await pairs(ids["resource"] ?? "", ResourceID.make(at: now, .system).description, "signing-keys") {
                 #"{"purpose":"access","resource":"\#($0)","private_key":"\#(pem)"}"#
             }
-            try await pairs(ids["client"] ?? "", ClientID.make(at: now, .system).description, "scope-policies:evaluate") {
+            try await pairs(ids["client"] ?? "", ClientID.make(at: now, .system).description, "scope-policies:evaluate")
+            {
                 #"{"user":"\#(own["user"] ?? "")","client":"\#($0)","resource":"\#(own["resource"] ?? "")"}"#
             }
         }
@@ -117,7 +121,9 @@ import Testing
         }
     }
 
-    @Test("a list of one organization shows nothing of another, and its cursor opens no other list (design §4.4)", .tags(.isolation, .admin))
+    @Test(
+        "a list of one organization shows nothing of another, and its cursor opens no other list (design §4.4)",
+        .tags(.isolation, .admin))
     func cursors() async throws {
         try await AdminServer.run { server in
             let (a, b) = (try await server.organization(), try await server.organization())
@@ -132,7 +138,9 @@ import Testing
             while let path = next {
                 let page = try await server.done(.get, path, key: a.key)
                 seen += page.rows.compactMap { $0["email"]?.string }
-                let link = page.headers[.link].map { String($0.dropFirst("<https://as.example".count).prefix { $0 != ">" }) }
+                let link = page.headers[.link].map {
+                    String($0.dropFirst("<https://as.example".count).prefix { $0 != ">" })
+                }
                 #expect((link == nil) == (page.json["has_more"] == .bool(false)))
                 next = link
             }

@@ -4,6 +4,8 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Keys
+import Logging
+import Postgres
 import Tenancy
 import TestSupport
 import Testing
@@ -37,26 +39,35 @@ import Testing
         }
     }
 
-    @Test("BR-03 every route refuses a key without its scope, naming the scope, and takes one with it (design §4.7)", .tags(.admin))
+    @Test(
+        "BR-03 every route refuses a key without its scope, naming the scope, and takes one with it (design §4.7)",
+        .tags(.admin))
     func scopes() async throws {
         try await AdminServer.run { server in
             let tenant = try await server.organization()
-            let weak = try await server.done(.post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["audit:export"]}"#)
+            let weak = try await server.done(
+                .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["audit:export"]}"#)
             var keys: [String: String] = [:]
             var checked = 0
             for route in server.routes where route.template.contains("{org}") {
                 var path = route.template.replacing("{org}", with: tenant.id)
                 // Nothing but the scope is looked at before the id, so any id will do.
-                for name in ["user", "domain", "invitation", "provider", "resource", "client", "policy", "grant", "key", "event"] {
+                for name in [
+                    "user", "domain", "invitation", "provider", "resource", "client", "policy", "grant", "key", "event",
+                ] {
                     path = path.replacing("{\(name)}", with: "x")
                 }
                 let refused = try await server.call(route.method, path, key: weak["secret"])
                 #expect(refused.status == 403 && refused.code == "insufficient_scope", "\(route.method) \(path)")
                 let challenge = refused.headers[.wwwAuthenticate] ?? ""
-                guard let scope = challenge.split(separator: "scope=\"").last?.split(separator: "\"").first.map(String.init)
+                guard
+                    let scope = challenge.split(separator: "scope=\"").last?.split(separator: "\"").first.map(
+                        String.init)
                 else { throw AdminServer.Unexpected("no scope in \(challenge)") }
                 #expect(refused["detail"].contains(scope))
-                #expect(scope.hasSuffix(route.method == .get || path.hasSuffix(":evaluate") ? ":read" : ":write") || scope == "domains:verify")
+                #expect(
+                    scope.hasSuffix(route.method == .get || path.hasSuffix(":evaluate") ? ":read" : ":write")
+                        || scope == "domains:verify")
                 guard scope != "domains:verify" else { continue }
                 if keys[scope] == nil {
                     keys[scope] = try await server.done(
@@ -70,7 +81,9 @@ import Testing
         }
     }
 
-    @Test("T-07 no key makes a stronger key: scopes, organization, addresses and end are a subset (design §4.7)", .tags(.admin))
+    @Test(
+        "T-07 no key makes a stronger key: scopes, organization, addresses and end are a subset (design §4.7)",
+        .tags(.admin))
     func subset() async throws {
         try await AdminServer.run { server in
             let tenant = try await server.organization()
@@ -96,14 +109,18 @@ import Testing
             let owner = try await server.call(
                 .post, "\(tenant.path)/admin-keys", #"{"name":"n","scopes":["domains:verify"]}"#, key: tenant.key)
             #expect(owner.status == 422)
-            #expect(try await server.call(.post, "/v1/admin-keys", #"{"name":"n","scopes":["*"]}"#, key: tenant.key).status == 404)
+            #expect(
+                try await server.call(.post, "/v1/admin-keys", #"{"name":"n","scopes":["*"]}"#, key: tenant.key).status
+                    == 404)
         }
     }
 
-    @Test("T-07 a key for certain addresses makes only keys for these", arguments: [
-        (["10.1.0.0/16"], true), (["10.0.0.0/8", "10.1.2.3"], true), ([], false), (["0.0.0.0/0"], false),
-        (["10.0.0.0/7"], false), (["11.0.0.0/16"], false), (["::/0"], false), (["2001:db8::/32"], false),
-    ] as [([String], Bool)])
+    @Test(
+        "T-07 a key for certain addresses makes only keys for these",
+        arguments: [
+            (["10.1.0.0/16"], true), (["10.0.0.0/8", "10.1.2.3"], true), ([], false), (["0.0.0.0/0"], false),
+            (["10.0.0.0/7"], false), (["11.0.0.0/16"], false), (["::/0"], false), (["2001:db8::/32"], false),
+        ] as [([String], Bool)])
     func addresses(cidrs: [String], allowed: Bool) async throws {
         try await AdminServer.run { server in
             let organization = try await TestDatabase.freshOrganization()
@@ -131,7 +148,8 @@ import Testing
         try await AdminServer.run { server in
             let tenant = try await server.organization()
             func make(_ more: String) async throws -> AdminServer.Reply {
-                try await server.done(.post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["users:read"]\#(more)}"#)
+                try await server.done(
+                    .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["users:read"]\#(more)}"#)
             }
             // In memory there is no peer, so no range can hold it.
             let bound = try await make(#","cidrs":["10.0.0.0/8"]"#)
@@ -151,17 +169,22 @@ import Testing
         }
     }
 
-    @Test("changing policies, clients and identity providers needs If-Match, and a lost update is refused (design §4.5)", .tags(.admin))
+    @Test(
+        "changing policies, clients and identity providers needs If-Match, and a lost update is refused (design §4.5)",
+        .tags(.admin))
     func preconditions() async throws {
         try await AdminServer.run { server in
             let tenant = try await server.organization()
             let ids = try await server.furnish(tenant)
-            for (name, collection) in [("policy", "scope-policies"), ("client", "clients"), ("provider", "identity-providers")] {
+            for (name, collection) in [
+                ("policy", "scope-policies"), ("client", "clients"), ("provider", "identity-providers"),
+            ] {
                 let path = "\(tenant.path)/\(collection)/\(ids[name] ?? "")"
                 #expect(try await server.call(.patch, path, #"{"name":"n"}"#).status == 428)
                 #expect(try await server.call(.delete, path).status == 428)
                 for tag in ["\"v2\"", "W/\"v1\"", "v1", "\"v01\""] where tag != "\"v01\"" {
-                    #expect(try await server.call(.patch, path, #"{"name":"n"}"#, headers: [.ifMatch: tag]).status == 412)
+                    #expect(
+                        try await server.call(.patch, path, #"{"name":"n"}"#, headers: [.ifMatch: tag]).status == 412)
                 }
                 let changed = try await server.done(.patch, path, #"{"name":"n"}"#, headers: [.ifMatch: "\"v1\""])
                 #expect(changed["name"] == "n" && changed.headers[.eTag] == "\"v2\"")
@@ -174,7 +197,8 @@ import Testing
                 for index in 0..<20 {
                     group.addTask {
                         try await server.call(
-                            .patch, user, #"{"name":"n\#(index)"}"#, headers: [.ifMatch: "\"v1\""]).status
+                            .patch, user, #"{"name":"n\#(index)"}"#, headers: [.ifMatch: "\"v1\""]
+                        ).status
                     }
                 }
                 return try await group.reduce(into: []) { $0.append($1) }
@@ -191,9 +215,11 @@ import Testing
             let policy = "\(tenant.path)/scope-policies/\(ids["policy"] ?? "")"
             let any: HTTPFields = [.ifMatch: "*", .contentType: "application/merge-patch+json"]
             try await server.done(
-                .patch, policy, #"{"conditions":{"mfa":true,"ip_ranges":["10.0.0.0/8"]},"clients":{"kinds":["dynamic"]}}"#,
+                .patch, policy,
+                #"{"conditions":{"mfa":true,"ip_ranges":["10.0.0.0/8"]},"clients":{"kinds":["dynamic"]}}"#,
                 headers: any)
-            let patched = try await server.done(.patch, policy, #"{"conditions":{"mfa":null},"clients":null}"#, headers: any)
+            let patched = try await server.done(
+                .patch, policy, #"{"conditions":{"mfa":null},"clients":null}"#, headers: any)
             #expect(patched.json["conditions"] == .object(["ip_ranges": .array([.string("10.0.0.0/8")])]))
             #expect(patched.json["clients"] == .object([:]))
             #expect(patched.json["scopes"]?.strings == ["write"])
@@ -226,16 +252,18 @@ import Testing
                  "valid_from":"2030-01-01T00:00:00Z","valid_until":"2029-01-01T00:00:00.500Z"}}
                 """)
             #expect(reply.status == 422)
-            #expect(Set(reply.pointers) == [
-                "/name", "/principals/services/0", "/clients/hosts/0", "/clients/ids", "/scopes/0", "/scopes/1",
-                "/conditions/ip_ranges/0", "/conditions/max_auth_age_seconds", "/conditions/valid_until",
-            ])
+            #expect(
+                Set(reply.pointers) == [
+                    "/name", "/principals/services/0", "/clients/hosts/0", "/clients/ids", "/scopes/0", "/scopes/1",
+                    "/conditions/ip_ranges/0", "/conditions/max_auth_age_seconds", "/conditions/valid_until",
+                ])
             let shape = try await server.call(
                 .post, "\(tenant.path)/scope-policies",
                 #"{"name":1,"effect":"maybe","principals":[],"scopes":"x","a/b~c":1,"conditions":{"when":1}}"#)
-            #expect(Set(shape.pointers) == [
-                "/name", "/effect", "/principals", "/scopes", "/conditions/when", "/a~1b~0c",
-            ])
+            #expect(
+                Set(shape.pointers) == [
+                    "/name", "/effect", "/principals", "/scopes", "/conditions/when", "/a~1b~0c",
+                ])
             for body in [
                 #"{"uri":"http://mcp.example/x","name":"R","scopes":["read"]}"#,
                 #"{"uri":"https://mcp.example/x#y","name":"R","scopes":["read"]}"#,
@@ -261,10 +289,12 @@ import Testing
         try await AdminServer.run { server in
             let tenant = try await server.organization()
             let bodies: [[UInt8]] = [
-                Array("".utf8), Array("{".utf8), Array("[]".utf8), Array("null".utf8), Array("1".utf8), Array("\"x\"".utf8),
+                Array("".utf8), Array("{".utf8), Array("[]".utf8), Array("null".utf8), Array("1".utf8),
+                Array("\"x\"".utf8),
                 Array(#"{"email":"a\u0000b@x.example"}"#.utf8), [0x7B, 0x22, 0xFF, 0x22, 0x3A, 0x31, 0x7D], [0, 1, 2],
                 Array(#"{"email":"\ud800"}"#.utf8), Array((String(repeating: "[", count: 200_000)).utf8),
-                Array((#"{"email":"# + String(repeating: "{\"a\":", count: 100)).utf8), Array(#"{"email":"a","email":"b"}"#.utf8),
+                Array((#"{"email":"# + String(repeating: "{\"a\":", count: 100)).utf8),
+                Array(#"{"email":"a","email":"b"}"#.utf8),
                 Array(#"{"email":1e999}"#.utf8), Array(#"{"email":{"a":[true,null]}}"#.utf8),
                 Array("{\"email\":\"\(String(repeating: "a", count: 900_000))@x.example\"}".utf8),
                 Array("{\"name\":\"\(String(repeating: "\u{202E}", count: 50))\",\"email\":\"a@b.example\"}".utf8),
@@ -292,12 +322,46 @@ import Testing
                 text[.contentType] = "text/plain"
                 #expect(try await server.raw(method, path, headers: text, body: Array("{}".utf8)).status == 415)
             }
-            for query in ["limit=%00", "cursor=%ff", "cursor=%00", "%", "email=%C3%28", "a=b&a=b", "cursor=" + String(repeating: "A", count: 5_000)] {
+            for query in [
+                "limit=%00", "cursor=%ff", "cursor=%00", "%", "email=%C3%28", "a=b&a=b",
+                "cursor=" + String(repeating: "A", count: 5_000),
+            ] {
                 let reply = try await server.call(.get, "\(tenant.path)/users?\(query)")
                 #expect(reply.status == 400, "\(query)")
             }
             let users = try await server.done(.get, "\(tenant.path)/users").rows
             #expect(users.isEmpty)
         }
+    }
+
+    @Test("without PostgreSQL every call is 503 with Retry-After, never a 500 (design §8)", .tags(.admin))
+    func storeAway() async throws {
+        let settings = PostgresSettings(conninfo: "host=127.0.0.1 port=1 connect_timeout=1")
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let lanes = (
+            read: PostgresReadLane(settings: settings, logger: logger),
+            write: PostgresWriteLane(settings: settings, eventsExist: existingEvents, logger: logger),
+            pool: PostgresPool(settings: settings, eventsExist: existingEvents, logger: logger)
+        )
+        lanes.read.start()
+        lanes.write.start()
+        lanes.pool.start()
+        let database = TenantDatabase(readLane: lanes.read, writeLane: lanes.write, pool: lanes.pool)
+        let key = AdminCredential(
+            organization: .platform, key: AdminKeyID.make(at: Date(), .system), .system
+        ).secret.revealed
+        try await AdminServer.run(database: database, key: key) { server in
+            let started = ContinuousClock.now
+            for reply in [
+                try await server.call(.get, "/v1/organizations"),
+                try await server.call(.get, "/v1/organizations", key: "gh_nonsense"),
+            ] {
+                #expect(reply.status == 503 && reply.headers[.retryAfter] != nil)
+            }
+            #expect(ContinuousClock.now - started < .seconds(6))
+        }
+        await lanes.read.shutdown()
+        await lanes.write.shutdown()
+        await lanes.pool.shutdown()
     }
 }

@@ -23,11 +23,10 @@ struct AdminServer: Sendable {
     let platformKey: String
 
     private static let platform = Task { () async throws -> Void in
-        _ = try await makeAdministration().bootstrapPlatform(at: Date())
+        _ = try await makeAdministration(try TestDatabase.open()).bootstrapPlatform(at: Date())
     }
 
-    private static func makeAdministration() throws -> Administration {
-        let database = try TestDatabase.open()
+    private static func makeAdministration(_ database: TenantDatabase) -> Administration {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         return Administration(
             database: database,
@@ -37,12 +36,12 @@ struct AdminServer: Sendable {
     }
 
     /// The router, without the 405 of methods that no route has.
-    private static func makeRouter(_ administration: Administration, clock: WallClock) throws -> Router<AppContext> {
+    private static func makeRouter(_ administration: Administration) throws -> Router<AppContext> {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         guard let master = MasterKey(bytes: Array(repeating: 7, count: 32)) else { throw Unexpected("no master key") }
         let router = Router(context: AppContext.self)
         router.addMiddleware {
-            BeginRequest(settings: EdgeSettings(publicURL: publicURL), clock: clock, random: .system)
+            BeginRequest(settings: EdgeSettings(publicURL: publicURL), clock: .system, random: .system)
             ProblemMiddleware()
             PlainPaths()
         }
@@ -57,13 +56,21 @@ struct AdminServer: Sendable {
         return router
     }
 
-    static func run(clock: WallClock = .system, _ body: @Sendable (AdminServer) async throws -> Void) async throws {
+    /// Runs against the servers of the environment, with a platform key that may do everything.
+    static func run(_ body: @Sendable (AdminServer) async throws -> Void) async throws {
         try await platform.value
-        let administration = try makeAdministration()
-        let key = try await administration.createPlatformAdminKey(name: "tests", at: Date()).secret.revealed
-        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let router = try makeRouter(administration, clock: clock)
+        let database = try TestDatabase.open()
+        let key = try await makeAdministration(database).createPlatformAdminKey(name: "tests", at: Date()).secret
+        try await run(database: database, key: key.revealed, body)
+    }
+
+    static func run(
+        database: TenantDatabase, key: String, _ body: @Sendable (AdminServer) async throws -> Void
+    ) async throws {
+        let administration = makeAdministration(database)
+        let router = try makeRouter(administration)
         let routes = router.routes.map { Route(method: $0.method, template: $0.path.description) }
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         try await Application(router: router, logger: logger).test(.router) { client in
             try await body(
                 AdminServer(administration: administration, routes: routes, client: client, platformKey: key))
@@ -132,7 +139,9 @@ struct AdminServer: Sendable {
         return reply
     }
 
-    func raw(_ method: HTTPRequest.Method, _ path: String, headers: HTTPFields, body: [UInt8] = []) async throws -> Reply {
+    func raw(_ method: HTTPRequest.Method, _ path: String, headers: HTTPFields, body: [UInt8] = []) async throws
+        -> Reply
+    {
         try await client.execute(uri: path, method: method, headers: headers, body: ByteBuffer(bytes: body)) {
             Reply(status: $0.status.code, headers: $0.headers, body: Array($0.body.readableBytesView))
         }
@@ -167,7 +176,8 @@ struct AdminServer: Sendable {
         ids["invitation"] = try await done(.post, "\(tenant.path)/invitations", #"{"email":"b@\#(tag).example"}"#)["id"]
         ids["provider"] = try await done(
             .post, "\(tenant.path)/identity-providers",
-            #"{"kind":"stytch_consumer","name":"S","project_id":"project-test-\#(tag)","secret":"very-secret-\#(tag)"}"#)["id"]
+            #"{"kind":"stytch_consumer","name":"S","project_id":"project-test-\#(tag)","secret":"very-secret-\#(tag)"}"#
+        )["id"]
         ids["resource"] = try await done(
             .post, "\(tenant.path)/resources",
             #"{"uri":"https://\#(tag).example/mcp","name":"R","scopes":["read","write"],"scope_implications":{"write":["read"]}}"#

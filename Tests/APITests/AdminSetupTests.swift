@@ -22,7 +22,9 @@ import Testing
             #expect(made.headers[.eTag] == "\"v1\"")
             let base = "/v1/organizations/\(made["id"])"
             var events = [made]
-            func write(_ method: HTTPRequest.Method, _ path: String, _ body: String? = nil) async throws -> AdminServer.Reply {
+            func write(_ method: HTTPRequest.Method, _ path: String, _ body: String? = nil) async throws
+                -> AdminServer.Reply
+            {
                 let reply = try await server.done(method, path, body)
                 events.append(reply)
                 return reply
@@ -64,7 +66,9 @@ import Testing
             #expect(try await server.call(.get, "\(base)/users", key: key["secret"]).status == 200)
             #expect(try await server.call(.get, "/v1/organizations/\(slug)/users", key: key["secret"]).rows.count == 1)
             // EdDSA was not there before: the issuer got a key for it.
-            let algorithms = try await server.done(.get, "\(base)/signing-keys").rows.compactMap { $0["algorithm"]?.string }
+            let algorithms = try await server.done(.get, "\(base)/signing-keys").rows.compactMap {
+                $0["algorithm"]?.string
+            }
             #expect(algorithms.sorted() == ["ES256", "EdDSA"])
             let policies = try await server.done(.get, "\(base)/scope-policies").rows.compactMap { $0["name"]?.string }
             #expect(policies == ["everyone-read", "writers"])
@@ -75,13 +79,16 @@ import Testing
                     throw AdminServer.Unexpected("no Audit-Event: \(reply.text)")
                 }
                 let stored = try await server.administration.database.read(
-                    organization, existingEvents(organization.uuid, [id.uuid])) { try $0.decode("id", as: UUID.self) }
+                    organization, existingEvents(organization.uuid, [id.uuid])
+                ) { try $0.decode("id", as: UUID.self) }
                 #expect(stored == [id.uuid])
             }
         }
     }
 
-    @Test("a shared resource is enabled by an organization, and takes an imported key only when told so (§3.6)", .tags(.admin))
+    @Test(
+        "a shared resource is enabled by an organization, and takes an imported key only when told so (§3.6)",
+        .tags(.admin))
     func sharedResource() async throws {
         try await AdminServer.run { server in
             let tag = AdminServer.freshSlug()
@@ -106,8 +113,10 @@ import Testing
             let listed = try await server.done(.get, "\(tenant.path)/resources", key: tenant.key).rows
             #expect(listed.contains { $0["id"]?.string == resource["id"] && $0["enabled"] == .bool(true) })
             // Enabled is not owned: the organization cannot change it.
-            #expect(try await server.call(
-                .patch, "\(tenant.path)/resources/\(resource["id"])", #"{"name":"mine"}"#, key: tenant.key).status == 404)
+            #expect(
+                try await server.call(
+                    .patch, "\(tenant.path)/resources/\(resource["id"])", #"{"name":"mine"}"#, key: tenant.key
+                ).status == 404)
 
             // The same key under another owner: refused without a word about the first.
             let own = try await server.done(
@@ -126,7 +135,8 @@ import Testing
             let tenant = try await server.organization()
             let signing = try SigningKey.generate(.es256)
             let resource = try await server.done(
-                .post, "\(tenant.path)/resources", #"{"uri":"https://\#(tenant.slug).example/x","name":"O","scopes":["read"]}"#)
+                .post, "\(tenant.path)/resources",
+                #"{"uri":"https://\#(tenant.slug).example/x","name":"O","scopes":["read"]}"#)
             func body(_ member: String, _ pem: String) -> String {
                 #"{"purpose":"access","resource":"\#(resource["id"])","\#(member)":"\#(pem.replacing("\n", with: "\\n"))"}"#
             }
@@ -143,13 +153,19 @@ import Testing
             }
             let rotated = try await server.done(.post, "\(tenant.path)/signing-keys/\(own):rotate", key: tenant.key)
             #expect(rotated["status"] == "active" && rotated["id"] != own)
-            #expect(try await server.done(.get, "\(tenant.path)/signing-keys/\(own)", key: tenant.key)["status"] == "retired")
-            #expect(try await server.call(
-                .post, "\(tenant.path)/signing-keys/\(half["id"]):rotate", key: tenant.key).status == 409)
+            #expect(
+                try await server.done(.get, "\(tenant.path)/signing-keys/\(own)", key: tenant.key)["status"]
+                    == "retired")
+            #expect(
+                try await server.call(
+                    .post, "\(tenant.path)/signing-keys/\(half["id"]):rotate", key: tenant.key
+                ).status == 409)
         }
     }
 
-    @Test("bootstrap makes what an existing server has in its environment, and again changes nothing (design §10)", .tags(.admin))
+    @Test(
+        "bootstrap makes what an existing server has in its environment, and again changes nothing (design §10)",
+        .tags(.admin))
     func bootstrap() async throws {
         try await AdminServer.run { server in
             let administration = server.administration
@@ -169,14 +185,36 @@ import Testing
         }
     }
 
-    @Test("disabling a user ends their sessions and connections, suspending stops the organization's own keys", .tags(.admin))
+    @Test("the platform lists every organization page by page, oldest first", .tags(.admin))
+    func organizations() async throws {
+        try await AdminServer.run { server in
+            let made = [try await server.organization().id, try await server.organization().id]
+            var seen: [String] = []
+            var next: String? = "/v1/organizations?limit=7"
+            while let path = next {
+                let page = try await server.done(.get, path)
+                seen += page.rows.compactMap { $0["id"]?.string }
+                next = page.headers[.link].map {
+                    String($0.dropFirst("<https://as.example".count).prefix { $0 != ">" })
+                }
+            }
+            #expect(seen.filter(made.contains) == made)
+            #expect(Set(seen).count == seen.count && !seen.contains(OrganizationID.platform.description))
+        }
+    }
+
+    @Test(
+        "disabling a user ends their sessions and connections, suspending stops the organization's own keys",
+        .tags(.admin))
     func endings() async throws {
         try await AdminServer.run { server in
             let tenant = try await server.organization()
             let user = try await server.done(.post, "\(tenant.path)/users", #"{"email":"u@\#(tenant.slug).example"}"#)
             let disabled = try await server.done(.post, "\(tenant.path)/users/\(user["id"]):disable", key: tenant.key)
             #expect(disabled["status"] == "disabled")
-            #expect(try await server.done(.post, "\(tenant.path)/users/\(user["id"]):enable", key: tenant.key)["status"] == "active")
+            #expect(
+                try await server.done(.post, "\(tenant.path)/users/\(user["id"]):enable", key: tenant.key)["status"]
+                    == "active")
             let own = try await server.call(.post, "\(tenant.path):suspend", key: tenant.key)
             #expect(own.status == 403 && own.code == "platform_key_required")
             #expect(try await server.done(.post, "\(tenant.path):suspend")["status"] == "suspended")
@@ -190,7 +228,9 @@ import Testing
     static func rsaPEM() throws -> String { try pem(SigningKey.generate(.rs256)).replacing("\n", with: "\\n") }
 
     static func pem(_ key: SigningKey) -> String {
-        let base64 = Data(key.privateKeyBytes).base64EncodedString(options: [.lineLength64Characters, .endLineWithLineFeed])
+        let base64 = Data(key.privateKeyBytes).base64EncodedString(options: [
+            .lineLength64Characters, .endLineWithLineFeed,
+        ])
         return "-----BEGIN PRIVATE KEY-----\n\(base64)\n-----END PRIVATE KEY-----\n"
     }
 }

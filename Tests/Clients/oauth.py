@@ -32,7 +32,10 @@ class Issuer:
 
     def register(self, **metadata) -> str:
         """Registers a public client; returns its client_id."""
-        body = {"client_name": "Test client", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
+        body = {
+            "client_name": "Test client", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none",
+            "grant_types": ["authorization_code", "refresh_token"],
+        }
         reply = httpx.post(f"{self.url}/oauth/register", json=body | metadata, timeout=15, trust_env=False)
         assert reply.status_code == 201, reply.text
         return reply.json()["client_id"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
 import anyio
 import pytest
+from cryptography.hazmat.primitives import serialization
 from fastmcp.server.auth.providers.jwt import JWTVerifier
 from gatehouse_demo.chatgpt import CHATGPT_REDIRECT_URI, ChatGPT, claims, result_text, root_cause, signing_in
 from gatehouse_demo.pages import PageError, Person
@@ -184,9 +186,12 @@ def test_static_key_verifier_accepts_tokens_of_the_imported_key(deployment):
 
 
 def test_imported_key_is_in_no_jwks(deployment, http):
+    _, public_key = deployment.stack.plain_keys()
+    numbers = serialization.load_pem_public_key(public_key.encode()).public_numbers()
+    imported = base64.urlsafe_b64encode(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8, "big")).rstrip(b"=").decode()
     for issuer in (deployment.platform, deployment.acme):
         keys = http.get(f"{issuer.url}/oauth/jwks").json()["keys"]
-        assert keys and all(key["kty"] == "EC" and "d" not in key for key in keys)
+        assert keys and all("d" not in key and key.get("n") != imported for key in keys)
 
 
 def test_both_tokens_of_a_connection_are_in_the_audit_log(deployment, admin):

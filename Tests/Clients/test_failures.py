@@ -160,7 +160,7 @@ def test_without_redis_refresh_and_admin_go_on(deployment, admin, http):
 
         query = {
             "response_type": "code", "client_id": spent.client_id, "redirect_uri": REDIRECT_URI, "state": "s",
-            "code_challenge": "x" * 43, "code_challenge_method": "S256", "resource": issuer.resource,
+            "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256", "resource": issuer.resource,
         }
         started = time.monotonic()
         reply = http.get(f"{issuer.url}/oauth/authorize", params=query)

@@ -29,7 +29,9 @@ struct PKCETests {
         #expect(!PKCE.isChallenge(String(repeating: "A", count: 42) + character))
     }
 
-    @Test("PK-04 a verifier has 43 to 128 unreserved characters", arguments: [(42, false), (43, true), (128, true), (129, false)])
+    @Test(
+        "PK-04 a verifier has 43 to 128 unreserved characters",
+        arguments: [(42, false), (43, true), (128, true), (129, false)])
     func verifierLength(count: Int, isValid: Bool) {
         #expect(PKCE.isVerifier(String(repeating: "~", count: count)) == isValid)
     }
@@ -57,7 +59,9 @@ struct TokenTextTests {
         #expect(throws: SealError.self) { try second.successor(sealed: sealed) }
     }
 
-    @Test("K-04 nothing else is a refresh token or a code", arguments: ["", "gr_", "gc_", "gr_AAAA", "eyJhbGciOiJub25lIn0..", "\u{0}"])
+    @Test(
+        "K-04 nothing else is a refresh token or a code",
+        arguments: ["", "gr_", "gc_", "gr_AAAA", "eyJhbGciOiJub25lIn0..", "\u{0}"])
     func malformed(text: String) {
         #expect(RefreshToken(Secret(text)) == nil)
         #expect(AuthorizationCode(text) == nil)

@@ -6,13 +6,16 @@ struct RedirectURITests {
     @Test(
         "RG-04 what may never be registered",
         arguments: [
-            "", "https://app.example/cb#frag", "https://user@app.example/cb", "https://app.example:pw@evil/", "https://*.example/cb",
-            "javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "blob:https://a", "vbscript:x", "intent://x",
+            "", "https://app.example/cb#frag", "https://user@app.example/cb", "https://app.example:pw@evil/",
+            "https://*.example/cb",
+            "javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "blob:https://a", "vbscript:x",
+            "intent://x",
             "http://app.example/cb", "/cb", "//app.example/cb", "https:/app.example/cb", "https:app.example",
             "https://app.example\\@evil.example", "https://app.example/\r\nSet-Cookie:x", "https://app.example/ x",
             "https://\u{430}pp.example/cb", "https://app.example/cb/../evil", "https://app.example/cb/%2e%2E/evil",
             "http://127.1/", "http://0.0.0.0/", "http://[::ffff:127.0.0.1]/", "http://127.0.0.1.evil.example/",
-            "https://localhost/cb", "https://app.example./cb", "https://app.example:0/cb", "https://app.example:99999/cb",
+            "https://localhost/cb", "https://app.example./cb", "https://app.example:0/cb",
+            "https://app.example:99999/cb",
             "myapp:/cb", "cursor://evil/oauth/callback", "https://app%2eexample/cb", "HTTPS://app.example/cb",
         ])
     func refused(text: String) {
@@ -64,7 +67,9 @@ struct AddressRangeTests {
         #expect(try #require(AddressRange(range)).contains(address) == isInside)
     }
 
-    @Test("what is no range", arguments: ["", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0/8", "a", "::/129", "10.0.0.0/08"])
+    @Test(
+        "what is no range",
+        arguments: ["", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "10.0.0/8", "a", "::/129", "10.0.0.0/08"])
     func refused(text: String) {
         #expect(AddressRange(text) == nil)
     }

@@ -20,20 +20,25 @@ struct ScopePolicyTests {
     }
     private let resourceID = ResourceID.make(at: Date(), .system)
 
-    private func client(_ kind: Client.Kind = .dynamic, redirect: String = "https://chat.example/cb", ceiling: [String]? = nil)
+    private func client(
+        _ kind: Client.Kind = .dynamic, redirect: String = "https://chat.example/cb", ceiling: [String]? = nil
+    )
         -> Client
     {
         Client(
             id: .make(at: now, .system), registry: .platform, kind: kind, name: "Chat", redirectURIs: [redirect],
-            grantTypes: ["authorization_code"], responseTypes: ["code"], authenticationMethod: .none, applicationType: nil,
+            grantTypes: ["authorization_code"], responseTypes: ["code"], authenticationMethod: .none,
+            applicationType: nil,
             scopeCeiling: ceiling, clientURI: nil, logoURI: nil, policyURI: nil, tosURI: nil, documentURL: nil,
-            secretDigest: nil, registrationTokenDigest: nil, status: .active, expiresAt: nil, version: 1, createdAt: now,
+            secretDigest: nil, registrationTokenDigest: nil, status: .active, expiresAt: nil, version: 1,
+            createdAt: now,
             updatedAt: now)
     }
 
     private func statement(
         _ name: String, _ effect: ScopePolicyStatement.Effect = .allow,
-        principals: ScopePolicyStatement.Principals = .init(everyone: true), clients: ScopePolicyStatement.Clients = .init(),
+        principals: ScopePolicyStatement.Principals = .init(everyone: true),
+        clients: ScopePolicyStatement.Clients = .init(),
         resources: [ResourceID] = [], scopes: [String], conditions: ScopePolicyStatement.Conditions = .init()
     ) -> ScopePolicyStatement {
         ScopePolicyStatement(
@@ -47,7 +52,8 @@ struct ScopePolicyTests {
     ) -> ScopeDecision {
         ScopePolicy(statements).decide(
             ScopeRequest(
-                principal: .user(user ?? alice, groups: [], roles: []), client: client ?? self.client(), resource: resource,
+                principal: .user(user ?? alice, groups: [], roles: []), client: client ?? self.client(),
+                resource: resource,
                 scopes: asked, address: address, authTime: authTime, mfa: mfa, upstreamCeiling: upstream),
             at: now)
     }
@@ -106,14 +112,22 @@ struct ScopePolicyTests {
     @Test("conditions: what is not known makes an allow fail and a deny hold")
     func conditions() {
         let office = ScopePolicyStatement.Conditions(ipRanges: ["192.0.2.0/24"])
-        #expect(decide([statement("office", scopes: ["read"], conditions: office)], address: "192.0.2.9").granted == ["read"])
-        #expect(decide([statement("office", scopes: ["read"], conditions: office)], address: "198.51.100.1").granted.isEmpty)
+        #expect(
+            decide([statement("office", scopes: ["read"], conditions: office)], address: "192.0.2.9").granted == [
+                "read"
+            ])
+        #expect(
+            decide([statement("office", scopes: ["read"], conditions: office)], address: "198.51.100.1").granted.isEmpty
+        )
         #expect(decide([statement("office", scopes: ["read"], conditions: office)]).granted.isEmpty)
-        let both = [statement("all", scopes: ["read"]), statement("not-there", .deny, scopes: ["read"], conditions: office)]
+        let both = [
+            statement("all", scopes: ["read"]), statement("not-there", .deny, scopes: ["read"], conditions: office),
+        ]
         #expect(decide(both).granted.isEmpty)
         #expect(decide(both, address: "198.51.100.1").granted == ["read"])
         let fresh = ScopePolicyStatement.Conditions(maxAuthAgeSeconds: 60)
-        #expect(decide([statement("fresh", scopes: ["read"], conditions: fresh)], authTime: now - 30).granted == ["read"])
+        #expect(
+            decide([statement("fresh", scopes: ["read"], conditions: fresh)], authTime: now - 30).granted == ["read"])
         #expect(decide([statement("fresh", scopes: ["read"], conditions: fresh)], authTime: now - 61).granted.isEmpty)
         let window = ScopePolicyStatement.Conditions(validFrom: now - 1, validUntil: now + 1)
         #expect(decide([statement("window", scopes: ["read"], conditions: window)]).granted == ["read"])

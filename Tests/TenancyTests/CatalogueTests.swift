@@ -28,7 +28,8 @@ struct CatalogueTests {
 
     @Test("T-22 every tenant table forces row-level security and has a policy for each serving role")
     func rowSecurity() async throws {
-        let rows = try await ask("""
+        let rows = try await ask(
+            """
             SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity AS forced,
                    EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid) AS has_policy
               FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
@@ -44,7 +45,8 @@ struct CatalogueTests {
 
     @Test("every unique key of a tenant table begins with organization_id")
     func keys() async throws {
-        let rows = try await ask("""
+        let rows = try await ask(
+            """
             SELECT c.relname, i.relname AS index, a.attname
               FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0]
@@ -60,7 +62,8 @@ struct CatalogueTests {
 
     @Test("no foreign key leaves the tenant")
     func foreignKeys() async throws {
-        let rows = try await ask("""
+        let rows = try await ask(
+            """
             SELECT k.conname, a.attname AS own, b.attname AS other
               FROM pg_constraint k
               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
@@ -84,7 +87,8 @@ struct CatalogueTests {
 
     @Test("the serving role owns nothing, bypasses nothing, and reaches routes through functions alone")
     func privileges() async throws {
-        let roles = try await ask("""
+        let roles = try await ask(
+            """
             SELECT rolname, rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication AS strong,
                    EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid AND c.relnamespace = 'public'::regnamespace)
                    AS owns, EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid) AS is_member
@@ -97,7 +101,8 @@ struct CatalogueTests {
                 #expect(try !row.decode(column, as: Bool.self), "\(name): \(column)")
             }
         }
-        let routes = try await ask("""
+        let routes = try await ask(
+            """
             SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname LIKE '%\\_route'
                AND (has_table_privilege('gatehouse_app', oid, 'SELECT, INSERT, UPDATE, DELETE')
                     OR has_table_privilege('gatehouse_sequencer', oid, 'SELECT, INSERT, UPDATE, DELETE'))
@@ -107,7 +112,8 @@ struct CatalogueTests {
 
     @Test("every function with its owner's rights pins its search path, and none is the public's to call")
     func functions() async throws {
-        let rows = try await ask("""
+        let rows = try await ask(
+            """
             SELECT p.proname, EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%') AS pinned,
                    has_function_privilege('gatehouse_sequencer', p.oid, 'EXECUTE') AS open
               FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
@@ -122,11 +128,13 @@ struct CatalogueTests {
 
     @Test("T-31 the sequencer's role reaches the audit log and nothing else")
     func sequencerReach() async throws {
-        let rows = try await ask("""
+        let rows = try await ask(
+            """
             SELECT relname FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
                AND relname <> 'schema_migration' AND has_any_column_privilege('gatehouse_sequencer', oid, 'SELECT, INSERT, UPDATE')
              ORDER BY relname
             """)
-        #expect(try rows.map { try $0.decode("relname", as: String.self) } == ["audit_event", "audit_head", "audit_outbox"])
+        #expect(
+            try rows.map { try $0.decode("relname", as: String.self) } == ["audit_event", "audit_head", "audit_outbox"])
     }
 }

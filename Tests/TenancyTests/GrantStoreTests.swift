@@ -54,10 +54,13 @@ private struct Fixture {
     }
 
     func events() async throws -> Int {
-        try await database.read(organization.id, """
+        try await database.read(
+            organization.id,
+            """
             SELECT (SELECT count(*) FROM audit_outbox WHERE organization_id = \(organization.id))
                    + (SELECT count(*) FROM audit_event WHERE organization_id = \(organization.id)) AS count
-            """) { try $0.decode("count", as: Int.self) }.first ?? 0
+            """
+        ) { try $0.decode("count", as: Int.self) }.first ?? 0
     }
 }
 
@@ -72,7 +75,8 @@ struct GrantStoreTests {
             for _ in 0..<50 {
                 group.addTask {
                     let redemption = GrantStore.Redemption(
-                        codeDigest: code, codeChallenge: "challenge", grant: fixture.grant(SecretDigest(of: Secret.random())))
+                        codeDigest: code, codeChallenge: "challenge",
+                        grant: fixture.grant(SecretDigest(of: Secret.random())))
                     return try await fixture.store.redeem(
                         redemption, in: fixture.organization.id, guardedBy: guardian, recording: fixture.event()
                     ).isDone
@@ -93,7 +97,8 @@ struct GrantStoreTests {
         let redemption = GrantStore.Redemption(
             codeDigest: code, codeChallenge: "challenge", grant: fixture.grant(SecretDigest(of: Secret.random())))
         let outcome = try await fixture.store.redeem(
-            redemption, in: fixture.organization.id, guardedBy: try await fixture.guardian(2), recording: fixture.event())
+            redemption, in: fixture.organization.id, guardedBy: try await fixture.guardian(2),
+            recording: fixture.event())
         #expect(!outcome.isDone)
         #expect(try await fixture.store.redeemed(code, in: fixture.organization.id) == nil)
         #expect(try await fixture.events() == 0)
@@ -159,7 +164,9 @@ struct GrantStoreTests {
         // The wall itself: no filter at all, and still nothing of anybody else.
         for table in ["grant", "user", "client_admission", "redeemed_code", "audit_outbox", "organization"] {
             let statement: SQL = "SELECT organization_id FROM \(.identifier(table))"
-            let seen = try await fixture.database.read(other.id, statement) { try $0.decode("organization_id", as: UUID.self) }
+            let seen = try await fixture.database.read(other.id, statement) {
+                try $0.decode("organization_id", as: UUID.self)
+            }
             #expect(seen.allSatisfy { $0 == other.id.uuid }, "\(table)")
         }
     }

@@ -66,7 +66,8 @@ struct ResourceURITests {
     @Test(
         "RI-02 what is no absolute http URI without a fragment names no resource",
         arguments: [
-            "", "mcp", "/mcp", "ftp://mcp.example/", "https://", "https:///mcp", "https://a@b.example/", "https://a.example/#x",
+            "", "mcp", "/mcp", "ftp://mcp.example/", "https://", "https:///mcp", "https://a@b.example/",
+            "https://a.example/#x",
             "https://a.example/ x", "https://a.example\\b", "https://a.example:0/", "https://a.example:99999/",
             "https://a.example:/", "javascript://a", "https://a.example/\u{e9}", "https://:80/",
         ])

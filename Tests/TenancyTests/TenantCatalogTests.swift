@@ -45,7 +45,8 @@ struct TenantCatalogTests {
         let other = OrganizationID.make(at: Date(), .system)
         let second = Organization(
             id: other, slug: organization.slug, name: "Second", status: .active,
-            wrappedDataKey: try TestDatabase.secrets.makeDataKey(for: other), settings: OrganizationSettings(), version: 1,
+            wrappedDataKey: try TestDatabase.secrets.makeDataKey(for: other), settings: OrganizationSettings(),
+            version: 1,
             createdAt: Date(), updatedAt: Date())
         let store = OrganizationStore(database: database)
         let isNew = try await database.transaction(other) { try await store.insert(second, in: $0) }

@@ -17,7 +17,9 @@ struct AdminCall: Sendable {
     let publicURL: String
 
     /// An id in the path. What cannot be one is what nobody has.
-    func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(AdminError) -> Identifier<Kind> {
+    func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(AdminError)
+        -> Identifier<Kind>
+    {
         guard let text = parameters.get(name), let id = Identifier<Kind>(text) else { throw .notFound }
         return id
     }
@@ -31,10 +33,11 @@ struct AdminCall: Sendable {
         let tags = header.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         if tags == ["*"] { return .any }
         // A tag of another form, weak ones included, matches no state (RFC 9110 §13.1.1).
-        return .oneOf(tags.compactMap { tag in
-            guard tag.hasPrefix("\"v"), tag.hasSuffix("\""), tag.utf8.count > 3 else { return nil }
-            return Int64(tag.dropFirst(2).dropLast())
-        })
+        return .oneOf(
+            tags.compactMap { tag in
+                guard tag.hasPrefix("\"v"), tag.hasSuffix("\""), tag.utf8.count > 3 else { return nil }
+                return Int64(tag.dropFirst(2).dropLast())
+            })
     }
 
     /// What `If-Match` says, where one has to be there.
@@ -60,13 +63,15 @@ struct AdminCall: Sendable {
         try await json(["application/json", "application/merge-patch+json"])
     }
 
-    /// Makes sure that a call without arguments has none: no body, or an empty object.
+    /// Makes sure that a call without arguments has none: no body, whatever its announced type, or an empty object.
     func noBody() async throws {
-        guard request.headers[.contentType] != nil else {
-            guard try await request.wholeBody(upTo: 0).readableBytes == 0 else { throw AdminError.unsupportedMediaType }
-            return
+        let bytes = Array(try await request.wholeBody(upTo: JSONBody.largest).readableBytesView)
+        guard !bytes.isEmpty else { return }
+        guard MediaTypeName(request.headers[.contentType])?.essence == "application/json" else {
+            throw AdminError.unsupportedMediaType
         }
-        try await body().finish()
+        guard let body = try? JSONBody(bytes: bytes) else { throw AdminError.notJSON }
+        try Members(body.value, isPatch: false).finish()
     }
 
     private func json(_ mediaTypes: Set<String>) async throws -> JSONValue {
@@ -77,7 +82,7 @@ struct AdminCall: Sendable {
         } catch JSONBody.Refusal.tooLarge {
             throw AdminError.tooLarge
         } catch JSONBody.Refusal.malformed {
-            throw AdminError.malformed("The body is not valid JSON in UTF-8.")
+            throw AdminError.notJSON
         }
     }
 
@@ -114,4 +119,8 @@ extension HTTPField.Name {
         guard let name = HTTPField.Name("Link") else { preconditionFailure("no header name") }
         return name
     }()
+}
+
+extension AdminError {
+    fileprivate static let notJSON = AdminError.malformed("The body is not valid JSON in UTF-8.")
 }

@@ -89,9 +89,10 @@ struct AdminRouteTable {
                 }
             group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
                 let organization = try await gate.organization(place, context, holding: scope)
-                return try await handler(AdminCall(
-                    request: request, administrator: context.administrator, organization: organization,
-                    parameters: context.parameters, cursors: cursors, publicURL: publicURL))
+                return try await handler(
+                    AdminCall(
+                        request: request, administrator: context.administrator, organization: organization,
+                        parameters: context.parameters, cursors: cursors, publicURL: publicURL))
             }
         }
     }

@@ -13,7 +13,9 @@ struct AuditEventsEndpoint: Sendable {
         table.get("audit/events/{event}", .auditRead, in: .platform, .organization, use: get)
     }
 
-    private static let filters: Set<String> = ["type", "outcome", "actor", "client", "target", "from", "until", "order"]
+    private static let filters: Set<String> = [
+        "type", "outcome", "actor", "client", "target", "from", "until", "order",
+    ]
 
     private func list(_ call: AdminCall) async throws -> Response {
         let request = try ListRequest(call, of: "audit/events", filters: Self.filters)
@@ -42,11 +44,15 @@ struct AuditEventsEndpoint: Sendable {
     private static func filter(_ request: ListRequest) throws(AdminError) -> AuditLog.Filter {
         var filter = AuditLog.Filter()
         for name in (request.filters["type"] ?? "").split(separator: ",") {
-            guard let type = AuditEventType(rawValue: String(name)) else { throw .malformed("There is no such event type.") }
+            guard let type = AuditEventType(rawValue: String(name)) else {
+                throw .malformed("There is no such event type.")
+            }
             filter.types.append(type)
         }
         if let outcome = request.filters["outcome"] {
-            guard let known = AuditEvent.Outcome(rawValue: outcome) else { throw .malformed("There is no such outcome.") }
+            guard let known = AuditEvent.Outcome(rawValue: outcome) else {
+                throw .malformed("There is no such outcome.")
+            }
             filter.outcome = known
         }
         filter.actor = request.filters["actor"]

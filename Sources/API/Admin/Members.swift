@@ -28,9 +28,11 @@ struct Members {
     /// - Throws: ``AdminError/invalid(_:)``.
     func finish() throws(AdminError) {
         let unknown = members.keys.filter { !known.contains($0) }.sorted().prefix(20)
-        let all = errors + unknown.map {
-            FieldError(pointer(to: $0), "unknown_member", "There is no such member here.")
-        }
+        let all =
+            errors
+            + unknown.map {
+                FieldError(pointer(to: $0), "unknown_member", "There is no such member here.")
+            }
         if !all.isEmpty { throw .invalid(all) }
     }
 
@@ -72,7 +74,8 @@ struct Members {
     }
 
     /// An id; one of the wrong form is told from an unknown one by nobody.
-    mutating func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) -> Identifier<Kind>? {
+    mutating func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) -> Identifier<Kind>?
+    {
         guard let text = string(name) else { return nil }
         guard let id = Identifier<Kind>(text) else {
             errors.append(.unknown(pointer(to: name)))
@@ -81,7 +84,9 @@ struct Members {
         return id
     }
 
-    mutating func ids<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) -> [Identifier<Kind>]? {
+    mutating func ids<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) -> [Identifier<
+        Kind
+    >]? {
         guard let texts = strings(name) else { return nil }
         return texts.enumerated().compactMap { index, text in
             guard let id = Identifier<Kind>(text) else {
@@ -136,7 +141,9 @@ struct Members {
         clears(name) ? .clear : strings(name).map { .set($0) } ?? .keep
     }
 
-    mutating func patch<Kind>(id name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) -> Patch<Identifier<Kind>> {
+    mutating func patch<Kind>(id name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) -> Patch<
+        Identifier<Kind>
+    > {
         clears(name) ? .clear : id(name, of: kind).map { .set($0) } ?? .keep
     }
 

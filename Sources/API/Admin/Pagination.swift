@@ -86,7 +86,9 @@ struct ListRequest: Sendable {
     }
 
     /// A filter that is an id of a kind. An id that cannot be one selects nothing, as one that nobody has.
-    func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(AdminError) -> Identifier<Kind>? {
+    func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(AdminError)
+        -> Identifier<Kind>?
+    {
         guard let text = filters[name] else { return nil }
         guard let id = Identifier<Kind>(text) else { throw .malformed("\(name) is not an id of its kind.") }
         return id
@@ -130,7 +132,8 @@ struct ListRequest: Sendable {
 extension String {
     /// Percent-encoded for a query (RFC 3986 §3.4).
     fileprivate var inQuery: String {
-        addingPercentEncoding(withAllowedCharacters: .alphanumerics.intersection(.init(charactersIn: "\u{0}"..."\u{7F}"))
-            .union(.init(charactersIn: "-._~"))) ?? ""
+        addingPercentEncoding(
+            withAllowedCharacters: .alphanumerics.intersection(.init(charactersIn: "\u{0}"..."\u{7F}"))
+                .union(.init(charactersIn: "-._~"))) ?? ""
     }
 }

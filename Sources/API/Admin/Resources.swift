@@ -144,12 +144,14 @@ struct ResourcesEndpoint: Sendable {
             json.string("name", resource.name)
             json.bool("shared", resource.isShared)
             json.bool("enabled", visible.isEnabled)
-            json.raws("scopes", resource.scopes.map { scope in
-                JSONWriter.object { json in
-                    json.string("name", scope.name)
-                    json.string("description", scope.description)
-                }
-            })
+            json.raws(
+                "scopes",
+                resource.scopes.map { scope in
+                    JSONWriter.object { json in
+                        json.string("name", scope.name)
+                        json.string("description", scope.description)
+                    }
+                })
             json.object("scope_implications") { json in
                 for (scope, implied) in resource.scopeImplications.sorted(by: { $0.key < $1.key }) {
                     json.strings(scope, implied)

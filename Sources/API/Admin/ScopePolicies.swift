@@ -44,7 +44,8 @@ struct ScopePoliciesEndpoint: Sendable {
         let done = try await administration.updateScopePolicy(
             id, if: condition, in: call.organization.id, by: call.administrator
         ) { draft in
-            try StatementDocument.draft(from: Members(StatementDocument.value(of: draft).merged(with: patch), isPatch: false))
+            try StatementDocument.draft(
+                from: Members(StatementDocument.value(of: draft).merged(with: patch), isPatch: false))
         }
         return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
     }
@@ -68,18 +69,22 @@ struct ScopePoliciesEndpoint: Sendable {
         let decision = try await administration.evaluate(
             user: user, client: client, resource: resource, scopes: scopes, in: call.organization.id,
             at: call.administrator.now)
-        return call.reply(.ok, JSONWriter.object { json in
-            json.string("decision", decision.info.decision)
-            json.strings("granted", decision.granted)
-            json.strings("withheld", decision.withheld)
-            json.raws("trace", decision.findings.map { finding in
-                JSONWriter.object { json in
-                    json.string("scope", finding.scope)
-                    json.string("result", finding.result.rawValue)
-                    json.string("rule", finding.rule)
-                }
+        return call.reply(
+            .ok,
+            JSONWriter.object { json in
+                json.string("decision", decision.info.decision)
+                json.strings("granted", decision.granted)
+                json.strings("withheld", decision.withheld)
+                json.raws(
+                    "trace",
+                    decision.findings.map { finding in
+                        JSONWriter.object { json in
+                            json.string("scope", finding.scope)
+                            json.string("result", finding.result.rawValue)
+                            json.string("rule", finding.rule)
+                        }
+                    })
             })
-        })
     }
 
     private static func json(_ statement: ScopePolicyStatement) -> [UInt8] {

@@ -85,7 +85,9 @@ struct UsersEndpoint: Sendable {
     private func link(_ call: AdminCall) async throws -> Response {
         let id = try call.id("user", of: UserID.self)
         var members = try await call.body()
-        let provider = members.required("identity_provider_id") { $0.id("identity_provider_id", of: IdentityProviderID.self) }
+        let provider = members.required("identity_provider_id") {
+            $0.id("identity_provider_id", of: IdentityProviderID.self)
+        }
         let population = members.string("provider")
         let subject = members.requiredString("subject")
         try members.finish()

@@ -56,7 +56,8 @@ package struct AdminAuthentication: Sendable {
     /// Writes down that an authenticated key asked for more than it may.
     ///
     /// The event goes to the log of the key's own organization: it is that organization's key that misbehaves.
-    package func recordDenial(of administrator: Administrator, reason: String, missing: AdminScope? = nil) async throws {
+    package func recordDenial(of administrator: Administrator, reason: String, missing: AdminScope? = nil) async throws
+    {
         let organization = administrator.key?.organization ?? .platform
         try await refusals.refuse(
             AuditEvent(
@@ -74,7 +75,8 @@ package struct AdminAuthentication: Sendable {
             AuditEvent(
                 .adminKeyAuthFailed, organization: organization, id: EventID.make(at: now, random), time: now,
                 outcome: .denied, reason: reason, actor: .anonymous,
-                targets: key.map { [AuditEvent.Target(type: "admin_key", id: $0.description)] } ?? [], request: request))
+                targets: key.map { [AuditEvent.Target(type: "admin_key", id: $0.description)] } ?? [], request: request)
+        )
         return .invalidCredential
     }
 

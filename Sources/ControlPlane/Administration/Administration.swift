@@ -123,15 +123,20 @@ extension Administration {
         _ change: @Sendable (PostgresTransaction) async throws -> AdminChange<Value>
     ) async throws -> Administered<Value> {
         let id = EventID.make(at: administrator.now, random)
-        let done = try await database.transaction(organization, events: [id]) { transaction in
-            let done = try await change(transaction)
-            if done.isCached { try await organizations.bumpEpoch(of: organization, in: transaction) }
-            let event = AuditEvent(
-                done.type, organization: organization, id: id, time: administrator.now, actor: administrator.actor,
-                targets: [done.target], client: done.client, changes: done.changes, request: administrator.request,
-                metadata: done.metadata)
-            try await transaction.query(event.outboxEvent(random).insertion)
-            return done
+        let done: AdminChange<Value>
+        do {
+            done = try await database.transaction(organization, events: [id]) { transaction in
+                let done = try await change(transaction)
+                if done.isCached { try await organizations.bumpEpoch(of: organization, in: transaction) }
+                let event = AuditEvent(
+                    done.type, organization: organization, id: id, time: administrator.now, actor: administrator.actor,
+                    targets: [done.target], client: done.client, changes: done.changes, request: administrator.request,
+                    metadata: done.metadata)
+                try await transaction.query(event.outboxEvent(random).insertion)
+                return done
+            }
+        } catch let error as PostgresError where error.isForeignKeyViolation {
+            throw AdminError.conflict("Something this refers to was removed meanwhile.")
         }
         // The watcher tells the other nodes; this one knows already.
         if done.isCached { catalog.forget(organization) }

@@ -20,7 +20,9 @@ extension Administration {
     }
 
     package func approval(of client: ClientID, by organization: OrganizationID) async throws -> Approval {
-        guard let admission = try await clients.admission(of: client, by: organization) else { throw AdminError.notFound }
+        guard let admission = try await clients.admission(of: client, by: organization) else {
+            throw AdminError.notFound
+        }
         return try await approval(admission)
     }
 
@@ -46,8 +48,9 @@ extension Administration {
         let admission = ClientAdmission(
             client: id, registry: old.admission.registry, status: status, createdAt: old.admission.createdAt)
         return try await administer(organization, by: administrator) { transaction in
-            guard try await clients.setAdmission(
-                of: id, to: status, by: organization, at: administrator.now, in: transaction)
+            guard
+                try await clients.setAdmission(
+                    of: id, to: status, by: organization, at: administrator.now, in: transaction)
             else { throw AdminError.notFound }
             var metadata: [String: String] = [:]
             if status == .denied {

@@ -85,7 +85,8 @@ extension Administration {
             let old = try await client(id, in: registry)
             try condition.check(old.version)
             guard old.kind == .registered || !update.touchesMetadata else {
-                throw AdminError.conflict("This client registered by itself: only its status and scope ceiling are yours.")
+                throw AdminError.conflict(
+                    "This client registered by itself: only its status and scope ceiling are yours.")
             }
             var new = old
             new.name = update.name ?? old.name
@@ -165,11 +166,13 @@ extension FieldChecks {
     fileprivate mutating func client(_ client: Client) {
         name(client.name, "/name")
         require(
-            (1...16).contains(client.redirectURIs.count), "/redirect_uris", "invalid", "A client has 1 to 16 redirect URIs.")
+            (1...16).contains(client.redirectURIs.count), "/redirect_uris", "invalid",
+            "A client has 1 to 16 redirect URIs.")
         for (index, uri) in client.redirectURIs.enumerated() {
             require(
                 RedirectURI(uri) != nil, "/redirect_uris/\(index)", "invalid",
-                "A redirect URI is https, http on this machine, or a known private-use scheme, without fragment, user information or wildcard.")
+                "A redirect URI is https, http on this machine, or a known private-use scheme, without fragment, user information or wildcard."
+            )
         }
         let grants = Set(client.grantTypes)
         require(

@@ -23,7 +23,8 @@ extension Administration {
         }
         guard !PublicMailDomains.contain(name) else {
             throw AdminError.invalid([
-                FieldError("/domain", "public_domain", "Anybody can have an address there, so no organization can own it.")
+                FieldError(
+                    "/domain", "public_domain", "Anybody can have an address there, so no organization can own it.")
             ])
         }
         let domain = Domain(
@@ -71,7 +72,8 @@ extension Administration {
         let old = try await domain(name, of: organization)
         guard try await !providers.all(of: organization).contains(where: { $0.authoritativeDomains.contains(old.name) })
         else {
-            throw AdminError.conflict("An identity provider is authoritative for this domain; take it from there first.")
+            throw AdminError.conflict(
+                "An identity provider is authoritative for this domain; take it from there first.")
         }
         return try await administer(organization, by: administrator) { transaction in
             guard try await organizations.delete(domain: old.name, of: organization, in: transaction) else {
@@ -100,7 +102,8 @@ enum PublicMailDomains {
     private static let list: Set<String> = [
         "126.com", "139.com", "163.com", "aim.com", "alice.it", "aol.com", "arcor.de", "att.net", "bellsouth.net",
         "bigpond.com", "bluewin.ch", "bol.com.br", "btinternet.com", "charter.net", "comcast.net", "cox.net",
-        "daum.net", "disroot.org", "duck.com", "earthlink.net", "email.com", "fastmail.com", "fastmail.fm", "foxmail.com",
+        "daum.net", "disroot.org", "duck.com", "earthlink.net", "email.com", "fastmail.com", "fastmail.fm",
+        "foxmail.com",
         "free.fr", "freenet.de", "gmail.com", "gmx.at", "gmx.ch", "gmx.com", "gmx.de", "gmx.net", "googlemail.com",
         "guerrillamail.com", "hanmail.net", "hey.com", "hotmail.co.uk", "hotmail.com", "hotmail.de", "hotmail.fr",
         "hotmail.it", "hushmail.com", "icloud.com", "inbox.com", "inbox.ru", "juno.com", "laposte.net", "libero.it",
@@ -108,7 +111,8 @@ enum PublicMailDomains {
         "mail.ru", "mailbox.org", "mailinator.com", "me.com", "msn.com", "naver.com", "netscape.net", "ntlworld.com",
         "o2.pl", "onet.pl", "optonline.net", "orange.fr", "outlook.com", "outlook.de", "outlook.fr", "pm.me",
         "posteo.de", "proton.me", "protonmail.ch", "protonmail.com", "qq.com", "rambler.ru", "rediffmail.com",
-        "rocketmail.com", "sbcglobal.net", "seznam.cz", "sfr.fr", "shaw.ca", "sina.com", "sky.com", "sohu.com", "t-online.de",
+        "rocketmail.com", "sbcglobal.net", "seznam.cz", "sfr.fr", "shaw.ca", "sina.com", "sky.com", "sohu.com",
+        "t-online.de",
         "terra.com.br", "tutanota.com", "tutanota.de", "tuta.io", "uol.com.br", "verizon.net", "virgilio.it",
         "virginmedia.com", "wanadoo.fr", "web.de", "wp.pl", "ya.ru", "yahoo.ca", "yahoo.co.in", "yahoo.co.jp",
         "yahoo.co.uk", "yahoo.com", "yahoo.com.br", "yahoo.de", "yahoo.es", "yahoo.fr", "yahoo.it", "yandex.com",

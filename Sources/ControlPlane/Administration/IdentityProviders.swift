@@ -63,7 +63,8 @@ extension Administration {
         switch wanted.kind {
         case .stytchB2B:
             checks.require(
-                wanted.upstreamOrganization != nil, "/organization_id", "required", "Stytch B2B needs its organization.")
+                wanted.upstreamOrganization != nil, "/organization_id", "required", "Stytch B2B needs its organization."
+            )
             if let upstream = wanted.upstreamOrganization { checks.upstreamID(upstream, "/organization_id") }
         case .stytchConsumer:
             checks.require(
@@ -88,7 +89,9 @@ extension Administration {
             }
             return AdminChange(
                 value: record, type: .identityProviderCreated, target: record.auditTarget,
-                changes: .between([:], record.facts) + [AuditEvent.Change(path: "secret", new: AuditEvent.Change.redacted)],
+                changes: .between([:], record.facts) + [
+                    AuditEvent.Change(path: "secret", new: AuditEvent.Change.redacted)
+                ],
                 isCached: true)
         }
     }
@@ -117,13 +120,15 @@ extension Administration {
             }
             let wanted = new
             return try await administer(organization.id, by: administrator) { transaction in
-                guard let stored = try await providers.update(
-                    wanted, of: organization.id, at: administrator.now, in: transaction)
+                guard
+                    let stored = try await providers.update(
+                        wanted, of: organization.id, at: administrator.now, in: transaction)
                 else { throw LostUpdate() }
                 var changes = [AuditEvent.Change].between(old.facts, stored.facts)
                 if update.secret != nil {
-                    changes.append(AuditEvent.Change(
-                        path: "secret", old: AuditEvent.Change.redacted, new: AuditEvent.Change.redacted))
+                    changes.append(
+                        AuditEvent.Change(
+                            path: "secret", old: AuditEvent.Change.redacted, new: AuditEvent.Change.redacted))
                 }
                 return AdminChange(
                     value: stored, type: .identityProviderUpdated, target: stored.auditTarget, changes: changes,

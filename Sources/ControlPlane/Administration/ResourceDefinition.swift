@@ -43,7 +43,9 @@ package struct ResourceUpdate: Sendable {
         var new = old
         new.name = name ?? old.name
         new.scopes = scopes ?? old.scopes
-        for (scope, patch) in scopeImplications { new.scopeImplications[scope] = patch.applied(to: old.scopeImplications[scope]) }
+        for (scope, patch) in scopeImplications {
+            new.scopeImplications[scope] = patch.applied(to: old.scopeImplications[scope])
+        }
         new.algorithm = algorithm ?? old.algorithm
         new.accessTokenLifetimeSeconds = accessTokenLifetimeSeconds ?? old.accessTokenLifetimeSeconds
         new.acceptedIssuers = acceptedIssuers ?? old.acceptedIssuers
@@ -92,8 +94,10 @@ extension FieldChecks {
         let known = Set(resource.scopes.map(\.name))
         for (scope, implied) in resource.scopeImplications.sorted(by: { $0.key < $1.key })
         where !known.contains(scope) || !known.isSuperset(of: implied) {
-            add(FieldError(
-                "/scope_implications/\(scope.inPointer)", "unknown_scope", "Implications speak of scopes the resource has."))
+            add(
+                FieldError(
+                    "/scope_implications/\(scope.inPointer)", "unknown_scope",
+                    "Implications speak of scopes the resource has."))
         }
     }
 }

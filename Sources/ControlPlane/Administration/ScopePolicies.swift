@@ -29,13 +29,15 @@ package struct StatementDraft: Sendable {
 
     package init(_ statement: ScopePolicyStatement) {
         self.init(
-            name: statement.name, effect: statement.effect, principals: statement.principals, clients: statement.clients,
+            name: statement.name, effect: statement.effect, principals: statement.principals,
+            clients: statement.clients,
             resources: statement.resources, scopes: statement.scopes, conditions: statement.conditions)
     }
 }
 
 extension Administration {
-    package func scopePolicy(_ id: ScopePolicyID, of organization: OrganizationID) async throws -> ScopePolicyStatement {
+    package func scopePolicy(_ id: ScopePolicyID, of organization: OrganizationID) async throws -> ScopePolicyStatement
+    {
         guard let found = try await policies.all(of: organization).first(where: { $0.id == id }) else {
             throw AdminError.notFound
         }
@@ -73,8 +75,9 @@ extension Administration {
                 id, version: old.version, createdAt: old.createdAt, updatedAt: administrator.now)
             do {
                 return try await administer(organization, by: administrator) { transaction in
-                    guard let stored = try await policies.update(
-                        wanted, of: organization, at: administrator.now, in: transaction)
+                    guard
+                        let stored = try await policies.update(
+                            wanted, of: organization, at: administrator.now, in: transaction)
                     else { throw LostUpdate() }
                     return AdminChange(
                         value: stored, type: .policyUpdated, target: stored.auditTarget,
@@ -153,7 +156,8 @@ extension FieldChecks {
     fileprivate mutating func statement(_ draft: StatementDraft) {
         name(draft.name, "/name")
         let principals = draft.principals
-        let named = principals.users.count + principals.groups.count + principals.roles.count + principals.services.count
+        let named =
+            principals.users.count + principals.groups.count + principals.roles.count + principals.services.count
         require(
             principals.everyone || named > 0, "/principals", "required",
             "Say whom it speaks of: everyone, users, groups, roles or services.")

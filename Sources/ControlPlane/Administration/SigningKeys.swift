@@ -25,7 +25,8 @@ extension Administration {
     /// The private half may follow the public one. A key is imported once, by whomever.
     /// - Throws: ``AdminError/conflict(_:)`` for a key that was imported before; it does not tell by whom.
     package func importSigningKey(
-        _ material: ImportedKeyMaterial, for resource: ResourceID, in owner: Organization, by administrator: Administrator
+        _ material: ImportedKeyMaterial, for resource: ResourceID, in owner: Organization,
+        by administrator: Administrator
     ) async throws -> Administered<SigningKeyRecord> {
         let (pointer, verification, signing) = try parse(material)
         return try await retryingLostUpdates(.any) {
@@ -38,9 +39,12 @@ extension Administration {
                 "The resource is signed for with \(target.algorithm.rawValue); this is a key for another algorithm.")
             checks.require(
                 !target.isShared || target.tenantUnaware, "/resource", "tenant_unaware_required",
-                "A server with a key of its own cannot tell organizations apart: set tenant_unaware on the resource first.")
+                "A server with a key of its own cannot tell organizations apart: set tenant_unaware on the resource first."
+            )
             try checks.finish()
-            let known = try await signingKeys.all(of: owner.id).first { $0.kid == verification.thumbprint && $0.imported }
+            let known = try await signingKeys.all(of: owner.id).first {
+                $0.kid == verification.thumbprint && $0.imported
+            }
             if let known {
                 guard known.resource == resource, known.sealedPrivateKey == nil, let signing else {
                     throw AdminError.keyImported
@@ -62,8 +66,9 @@ extension Administration {
         guard old.status == .active else { throw AdminError.conflict("Only an active key can be rotated.") }
         let new = try newSigningKey(old.algorithm, for: owner, at: administrator.now)
         return try await administer(owner.id, by: administrator) { transaction in
-            guard try await signingKeys.setStatus(
-                .retired, of: id, in: owner.id, at: administrator.now, transaction)
+            guard
+                try await signingKeys.setStatus(
+                    .retired, of: id, in: owner.id, at: administrator.now, transaction)
             else { throw AdminError.notFound }
             try await signingKeys.insert(new, in: transaction)
             return AdminChange(
@@ -116,7 +121,8 @@ extension Administration {
         let key = try SigningKey.generate(algorithm)
         let id = SigningKeyID.make(at: now, random)
         return SigningKeyRecord(
-            id: id, owner: owner.id, purpose: .access, resource: nil, algorithm: algorithm, kid: key.publicKey.thumbprint,
+            id: id, owner: owner.id, purpose: .access, resource: nil, algorithm: algorithm,
+            kid: key.publicKey.thumbprint,
             publicKeyPEM: key.publicKey.pem,
             sealedPrivateKey: try secrets.seal(key.privateKeyBytes, for: owner, .privateKey(id)), imported: false,
             status: .active, createdAt: now, activatedAt: now, retiredAt: nil)
@@ -151,8 +157,9 @@ extension Administration {
             kid: key.kid, publicKeyPEM: key.publicKeyPEM, sealedPrivateKey: sealed, imported: true, status: .active,
             createdAt: key.createdAt, activatedAt: administrator.now, retiredAt: nil)
         return try await administer(owner.id, by: administrator) { transaction in
-            guard try await signingKeys.complete(
-                key.id, of: owner.id, sealedPrivateKey: sealed, at: administrator.now, in: transaction)
+            guard
+                try await signingKeys.complete(
+                    key.id, of: owner.id, sealedPrivateKey: sealed, at: administrator.now, in: transaction)
             else { throw AdminError.keyImported }
             return AdminChange(
                 value: completed, type: .signingKeyImported, target: completed.auditTarget,

@@ -56,8 +56,9 @@ extension Administration {
             let wanted = new
             do {
                 return try await administer(organization, by: administrator) { transaction in
-                    guard let stored = try await users.update(
-                        wanted, of: organization, at: administrator.now, in: transaction)
+                    guard
+                        let stored = try await users.update(
+                            wanted, of: organization, at: administrator.now, in: transaction)
                     else { throw LostUpdate() }
                     return AdminChange(
                         value: stored, type: .userUpdated, target: stored.auditTarget,
@@ -92,8 +93,9 @@ extension Administration {
             }
             var wanted = old
             wanted.status = status
-            guard let stored = try await users.update(
-                wanted, of: organization, at: administrator.now, in: transaction)
+            guard
+                let stored = try await users.update(
+                    wanted, of: organization, at: administrator.now, in: transaction)
             else { throw LostUpdate() }
             var metadata: [String: String] = [:]
             if status == .disabled {
@@ -142,7 +144,8 @@ extension Administration {
             return AdminChange(
                 value: identity, type: .userIdentityLinked, target: user.auditTarget,
                 changes: [
-                    AuditEvent.Change(path: "identities.identity_provider_id", new: .string(identityProvider.description)),
+                    AuditEvent.Change(
+                        path: "identities.identity_provider_id", new: .string(identityProvider.description)),
                     AuditEvent.Change(path: "identities.subject", new: .string(subject), isPersonal: true),
                 ], isCached: false)
         }
@@ -150,7 +153,8 @@ extension Administration {
 }
 
 extension AdminError {
-    fileprivate static let emailTaken = AdminError.conflict("Another user of this organization has this e-mail address.")
+    fileprivate static let emailTaken = AdminError.conflict(
+        "Another user of this organization has this e-mail address.")
 }
 
 extension User {

@@ -198,7 +198,8 @@ package struct AuthorizationFlow: Sendable {
         let response = ClientRedirect(error: error, to: addressed.redirect, state: addressed.state, issuer: issuer.url)
         guard !addressed.mayRedirectUnasked else { return .redirect(response) }
         var page = MessagePage(
-            kind: .badRequest, title: "The application's request cannot be answered",
+            kind: error.code == .temporarilyUnavailable ? .unavailable : .badRequest,
+            title: "The application's request cannot be answered",
             explanation: error.description,
             advice: "You can go back to the application and tell it. Do so only if you started there yourself.",
             errorCode: error.code.rawValue)

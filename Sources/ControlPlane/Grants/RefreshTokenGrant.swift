@@ -63,6 +63,8 @@ struct RefreshTokenGrant: Sendable {
         of presented: RefreshToken, in family: Grant.Family, _ attempt: TokenIssuance.Attempt
     ) async throws -> Standing {
         if family.currentDigest == presented.digest { return .current }
+        // No earlier one, so nothing that was ever issued: a damaged or invented token, which proves no theft.
+        guard presented.generation < family.generation else { throw TokenIssuance.invalidGrant("token_unknown") }
         guard family.previousDigest == presented.digest, family.generation == presented.generation + 1,
             let spentAt = family.previousAt, let sealed = family.sealedSuccessor,
             let organization = try await issuance.catalog.snapshot(of: presented.organization)

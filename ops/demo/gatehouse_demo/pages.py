@@ -147,7 +147,8 @@ class Browser:
         known = {"organization", "email", "code", "decision"}
         candidates = [form for form in forms if form.method == "post"]
         candidates.sort(key=lambda form: not any(one.name in known for one in form.fields))
-        if response.status_code >= 400 or not candidates:
+        # 422 is a page that says what was wrong with the last answer and asks again.
+        if not candidates or (response.status_code >= 400 and response.status_code != 422):
             raise PageError(f"{response.url} answered {response.status_code}: {text[:400] or response.text[:200]}")
         form = candidates[0]
         page = urlsplit(str(response.url))

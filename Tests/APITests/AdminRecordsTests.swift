@@ -1,0 +1,209 @@
+import Audit
+import ControlPlane
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Keys
+import Logging
+import Postgres
+import Tenancy
+import TestSupport
+import Testing
+
+@testable import API
+
+@Suite struct AdminRecordsTests {
+    /// A connection of the furnished user with a client that registered at the platform.
+    private static func connect(
+        _ server: AdminServer, _ tenant: AdminServer.Tenant, _ ids: [String: String]
+    ) async throws -> (client: ClientID, grant: GrantID) {
+        guard let organization = OrganizationID(tenant.id), let user = UserID(ids["user"] ?? ""),
+            let resource = ResourceID(ids["resource"] ?? "")
+        else { throw AdminServer.Unexpected("no ids") }
+        let now = Date()
+        let administration = server.administration
+        let client = Client(
+            id: ClientID.make(at: now, .system), registry: .platform, kind: .dynamic, name: "ChatGPT",
+            redirectURIs: ["https://chatgpt.example/cb"], grantTypes: ["authorization_code"], responseTypes: ["code"],
+            authenticationMethod: .none, applicationType: nil, scopeCeiling: nil, clientURI: nil, logoURI: nil,
+            policyURI: nil, tosURI: nil, documentURL: nil, secretDigest: nil, registrationTokenDigest: nil,
+            status: .active, expiresAt: nil, version: 1, createdAt: now, updatedAt: now)
+        try await administration.database.transaction(.platform) { transaction in
+            try await administration.clients.insert(client, in: transaction)
+        }
+        let grant = GrantID.make(at: now, .system)
+        try await administration.database.transaction(organization) { transaction in
+            _ = try await administration.clients.admit(
+                ClientAdmission(client: client.id, registry: .platform, status: .active, createdAt: now),
+                by: organization, in: transaction)
+            _ = try await transaction.query(
+                """
+                INSERT INTO "grant" (organization_id, id, issuer_organization_id, user_id, client_id, resource_id, scope,
+                    status, auth_time, created_at, last_used_at, idle_expires_at, expires_at)
+                VALUES (\(organization), \(grant), \(organization), \(user), \(client.id), \(resource), \(["read"]),
+                    'active', \(now), \(now), \(now), \(now + 3_600), \(now + 3_600))
+                """)
+        }
+        return (client.id, grant)
+    }
+
+    @Test(
+        "T-06 connections are listed, filtered and ended, one by one, by user and by client (design §3.5, §6.1)",
+        .tags(.admin))
+    func grants() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let ids = try await server.furnish(tenant)
+            let first = try await Self.connect(server, tenant, ids)
+            let second = try await Self.connect(server, tenant, ids)
+            let third = try await Self.connect(server, tenant, ids)
+            func status(_ grant: GrantID) async throws -> String {
+                try await server.done(.get, "\(tenant.path)/grants/\(grant)", key: tenant.key)["status"]
+            }
+            let all = try await server.done(.get, "\(tenant.path)/grants?user=\(ids["user"] ?? "")", key: tenant.key)
+            #expect(all.rows.count == 3)
+            let one = try await server.done(.get, "\(tenant.path)/grants?client=\(first.client)", key: tenant.key)
+            #expect(one.rows.compactMap { $0["id"]?.string } == [first.grant.description])
+
+            #expect(
+                try await server.done(.post, "\(tenant.path)/grants/\(first.grant):revoke", key: tenant.key)["status"]
+                    == "revoked")
+            #expect(
+                try await server.call(.post, "\(tenant.path)/grants/\(first.grant):revoke", key: tenant.key).status
+                    == 409)
+
+            let approvals = try await server.done(.get, "\(tenant.path)/client-approvals", key: tenant.key).rows
+            #expect(approvals.count == 3 && approvals.allSatisfy { $0["name"]?.string == "ChatGPT" })
+            let denied = try await server.done(
+                .post, "\(tenant.path)/client-approvals/\(second.client):deny", key: tenant.key)
+            #expect(denied["status"] == "denied" && denied["registry"] == "platform")
+            #expect(try await status(second.grant) == "revoked")
+            #expect(try await status(third.grant) == "active")
+            #expect(
+                try await server.done(
+                    .post, "\(tenant.path)/client-approvals/\(second.client):approve", key: tenant.key)["status"]
+                    == "active")
+
+            try await server.done(.post, "\(tenant.path)/users/\(ids["user"] ?? ""):disable", key: tenant.key)
+            #expect(try await status(third.grant) == "revoked")
+
+            let decision = try await server.done(
+                .post, "\(tenant.path)/scope-policies:evaluate",
+                #"{"user":"\#(ids["user"] ?? "")","client":"\#(first.client)","resource":"\#(ids["resource"] ?? "")"}"#,
+                key: tenant.key)
+            #expect(decision["decision"] == "allow" && decision.json["granted"]?.strings == ["read", "write"])
+        }
+    }
+
+    @Test("every write and every refusal stands in the log, without a secret (design §7)", .tags(.admin, .audit))
+    func log() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let ids = try await server.furnish(tenant)
+            let weak = try await server.done(
+                .post, "\(tenant.path)/admin-keys", #"{"name":"w","scopes":["users:read"]}"#)
+            #expect(try await server.call(.get, "\(tenant.path)/clients", key: weak["secret"]).status == 403)
+            let other = try await server.organization()
+            #expect(try await server.call(.get, "\(other.path)/users", key: weak["secret"]).status == 404)
+            let tampered = weak["secret"].dropFirst(3).dropLast(6).dropLast()
+            let body = "gh_\(tampered)\(weak["secret"].dropLast(6).hasSuffix("A") ? "Q" : "A")"
+            #expect(
+                try await server.call(
+                    .get, "\(tenant.path)/users", key: CredentialChecksum.append(to: body)
+                ).status == 401)
+            let any: HTTPFields = [.ifMatch: "*"]
+            try await server.done(
+                .patch, "\(tenant.path)/identity-providers/\(ids["provider"] ?? "")", #"{"secret":"second-secret"}"#,
+                headers: any)
+
+            let sequencer = Sequencer(
+                settings: PostgresSettings(conninfo: try TestEnvironment.require("DATABASE_SEQUENCER_URL")),
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            let events = try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await sequencer.run() }
+                var events: [[String: JSONValue]] = []
+                for _ in 0..<200 where events.count < 15 {
+                    try await Task.sleep(for: .milliseconds(50))
+                    events = try await server.done(.get, "\(tenant.path)/audit/events?limit=200", key: tenant.key).rows
+                }
+                group.cancelAll()
+                try await group.waitForAll()
+                return events
+            }
+            let types = events.compactMap { $0["event"]?.object?["type"]?.string }
+            for type in [
+                "org.created", "admin_key.created", "org.domain_added", "user.created", "invitation.created",
+                "identity_provider.created", "identity_provider.updated", "resource.created", "client.created",
+                "policy.created", "admin.access_denied", "admin_key.auth_failed",
+            ] { #expect(types.contains(type), "\(type)") }
+            #expect(types.filter { $0 == "admin.access_denied" }.count == 2)
+            #expect(events.compactMap { $0["seq"]?.integer } == Array(0..<events.count))
+            let text = try await server.done(.get, "\(tenant.path)/audit/events?limit=200", key: tenant.key).text
+            for secret in [weak["secret"], tenant.key, "very-secret", "second-secret", "gs_", "a@\(tenant.slug)"] {
+                #expect(!text.contains(secret))
+            }
+            let newest = try await server.done(
+                .get, "\(tenant.path)/audit/events?order=newest_first&limit=1&type=user.created", key: tenant.key)
+            #expect(newest.rows.count == 1)
+            let id = newest.rows.first?["id"]?.string ?? ""
+            #expect(try await server.done(.get, "\(tenant.path)/audit/events/\(id)", key: tenant.key)["id"] == id)
+            #expect(try await server.call(.get, "\(other.path)/audit/events/\(id)", key: other.key).status == 404)
+            #expect(
+                try await server.call(.get, "\(tenant.path)/audit/events?type=no.such", key: tenant.key).status == 400)
+        }
+    }
+
+    @Test("one slug and one domain have one winner, however many try at once (design §2)", .tags(.admin, .race))
+    func races() async throws {
+        try await AdminServer.run { server in
+            let slug = AdminServer.freshSlug()
+            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<10 {
+                    group.addTask {
+                        try await server.call(.post, "/v1/organizations", #"{"slug":"\#(slug)","name":"X"}"#).status
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(statuses.filter { $0 == 201 }.count == 1 && statuses.filter { $0 == 409 }.count == 9)
+
+            let (a, b) = (try await server.organization(), try await server.organization())
+            let domain = "\(slug).example"
+            for tenant in [a, b] { try await server.done(.post, "\(tenant.path)/domains", #"{"domain":"\#(domain)"}"#) }
+            async let first = server.call(.post, "\(a.path)/domains/\(domain):verify")
+            async let second = server.call(.post, "\(b.path)/domains/\(domain):verify")
+            #expect(Set([try await first.status, try await second.status]) == [200, 409])
+            // Released, it can be another's.
+            let loser = try await server.done(.get, "\(a.path)/domains/\(domain)")["status"] == "pending" ? a : b
+            let winner = loser.id == a.id ? b : a
+            #expect(try await server.call(.delete, "\(winner.path)/domains/\(domain)").status == 204)
+            #expect(try await server.call(.post, "\(loser.path)/domains/\(domain):verify").status == 200)
+        }
+    }
+
+    @Test("an identity waits for an administrator and is linked once (§3.4)", .tags(.admin))
+    func identities() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let ids = try await server.furnish(tenant)
+            guard let organization = OrganizationID(tenant.id), let provider = IdentityProviderID(ids["provider"] ?? "")
+            else { throw AdminServer.Unexpected("no ids") }
+            let key = IdentityKey(
+                identityProvider: provider, provider: "project-test-\(tenant.slug)", subject: "user-test-1")
+            let users = server.administration.users
+            try await server.administration.database.transaction(organization) { transaction in
+                try await users.rememberPending(key, email: "x@y.example", in: organization, at: Date(), transaction)
+            }
+            let pending = try await server.done(.get, "\(tenant.path)/pending-identities", key: tenant.key).rows
+            #expect(pending.compactMap { $0["subject"]?.string } == ["user-test-1"])
+            let path = "\(tenant.path)/users/\(ids["user"] ?? "")/identities"
+            let body = #"{"identity_provider_id":"\#(provider)","subject":"user-test-1"}"#
+            let linked = try await server.done(.post, path, body, key: tenant.key)
+            #expect(linked.status == 201 && linked["provider"] == key.provider)
+            #expect(try await server.call(.post, path, body, key: tenant.key).status == 409)
+            #expect(try await server.done(.get, path, key: tenant.key).rows.count == 1)
+            #expect(try await server.done(.get, "\(tenant.path)/pending-identities", key: tenant.key).rows.isEmpty)
+            #expect(try await users.user(of: key, in: organization)?.id.description == ids["user"])
+        }
+    }
+}
