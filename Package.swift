@@ -47,7 +47,9 @@ let package = Package(
             dependencies: [
                 "API", "ControlPlane", "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis",
                 hummingbird, logging, metrics, tracing, lifecycle,
+                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -65,7 +67,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "ControlPlane",
-            dependencies: ["Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis", logging],
+            dependencies: [
+                "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis", logging, lifecycle,
+            ],
             swiftSettings: strict),
         .target(
             name: "Identity",
@@ -120,22 +124,38 @@ let package = Package(
             swiftSettings: strict),
 
         .target(
-            name: "TestSupport",
-            dependencies: ["Tenancy", "Keys", "Postgres", logging],
-            path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Tenancy", "Keys", "Postgres", logging], path: "Tests/TestSupport",
+            swiftSettings: strict),
         .testTarget(name: "PostgresTests", dependencies: ["Postgres", logging], swiftSettings: strict),
         .testTarget(name: "RedisTests", dependencies: ["Redis", logging], swiftSettings: strict),
-        .testTarget(name: "OutboundTests", dependencies: ["Outbound", logging, .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")], swiftSettings: strict),
+        .testTarget(
+            name: "OutboundTests",
+            dependencies: [
+                "Outbound", logging, .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: strict),
         .testTarget(name: "KeysTests", dependencies: ["Keys", crypto], swiftSettings: strict),
-        .testTarget(name: "TenancyTests", dependencies: ["TestSupport", "Audit", "Tenancy", "Postgres", "Keys", logging], swiftSettings: strict),
-        .testTarget(name: "AuditTests", dependencies: ["Audit", "Tenancy", "Postgres", "Keys", crypto, logging, lifecycle], exclude: ["Fixtures"], swiftSettings: strict),
-        .testTarget(name: "IdentityTests", dependencies: ["TestSupport", "Identity", "Audit", "Outbound", "Tenancy", "Keys", "Postgres", logging], swiftSettings: strict),
-        .testTarget(name: "ControlPlaneTests", dependencies: ["TestSupport", "ControlPlane", "Tenancy", "Keys", "Redis", logging], swiftSettings: strict),
+        .testTarget(
+            name: "TenancyTests", dependencies: ["TestSupport", "Audit", "Tenancy", "Postgres", "Keys", logging],
+            swiftSettings: strict),
+        .testTarget(
+            name: "AuditTests",
+            dependencies: ["Audit", "Tenancy", "Postgres", "Keys", crypto, logging, lifecycle],
+            exclude: ["Fixtures"], swiftSettings: strict),
+        .testTarget(
+            name: "IdentityTests",
+            dependencies: ["TestSupport", "Identity", "Audit", "Outbound", "Tenancy", "Keys", "Postgres", logging],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ControlPlaneTests",
+            dependencies: ["TestSupport", "ControlPlane", "Tenancy", "Keys", "Redis", logging],
+            swiftSettings: strict),
         .testTarget(
             name: "APITests",
             dependencies: [
-                "TestSupport", "API", "ControlPlane", "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis",
-                hummingbird, crypto, logging, .product(name: "HTTPTypes", package: "swift-http-types"),
+                "TestSupport", "API", "ControlPlane", "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres",
+                "Redis", hummingbird, crypto, logging, .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
             ],
             swiftSettings: strict),

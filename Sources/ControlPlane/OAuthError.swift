@@ -50,7 +50,8 @@ package struct OAuthError: Error {
     /// The answer while a store is away: nothing happened, and trying again is right.
     package static func unavailable(_ cause: (any Error)?) -> OAuthError {
         OAuthError(
-            .temporarilyUnavailable, "The service cannot answer right now; try again shortly.", reason: "store_unavailable",
+            .temporarilyUnavailable, "The service cannot answer right now; try again shortly.",
+            reason: "store_unavailable",
             cause: cause, retryAfter: .seconds(2))
     }
 }

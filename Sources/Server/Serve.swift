@@ -5,8 +5,10 @@ import ControlPlane
 import CoreMetrics
 import Foundation
 import Hummingbird
+import HummingbirdCore
 import HummingbirdTLS
 import Logging
+import NIOCore
 import NIOSSL
 import Outbound
 import Postgres
@@ -54,7 +56,8 @@ struct Serve: AsyncParsableCommand {
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [
-                    services.lanes, services.redis, services.catalog, services.sequencer, services.refusals, probes,
+                    services.lanes, services.redis, services.catalog, services.sequencer, services.refusals,
+                    services.housekeeping, probes,
                     application,
                 ].map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
@@ -106,15 +109,17 @@ struct Serve: AsyncParsableCommand {
     ) throws -> any Service {
         let router = try makeRouter(services: services.api)
         let configuration = ApplicationConfiguration(address: .hostname(settings.host, port: settings.port))
+        // A connection that says nothing, or only a part of a request, is not kept (slow clients hold no thread, but memory).
+        let plain = HTTPServerBuilder.http1(configuration: .init(idleTimeout: .seconds(60)))
         guard let tls = settings.tls else {
-            return Application(router: router, configuration: configuration, logger: logger)
+            return Application(router: router, server: plain, configuration: configuration, logger: logger)
         }
         let chain = try NIOSSLCertificate.fromPEMFile(tls.certificate).map { NIOSSLCertificateSource.certificate($0) }
         let key = try NIOSSLPrivateKey(file: tls.key, format: .pem)
         return try Application(
             router: router,
             server: .tls(
-                tlsConfiguration: .makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))),
+                plain, tlsConfiguration: .makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))),
             configuration: configuration, logger: logger)
     }
 }
@@ -135,7 +140,8 @@ private func readiness(of services: Services) async -> ReadinessReport {
     let redis = ReadinessReport.Check(
         name: "redis", state: services.redis.isConnected ? .ok : .warning,
         detail: services.redis.isConnected ? nil : "not connected: new sign-ins are refused, everything else goes on")
-    guard let database = try? await services.database.databaseTime() else {
+    let doors = [services.readLane.counters, services.writeLane.counters, services.pool.counters]
+    guard doors.allSatisfy(\.isReady), let database = try? await services.database.databaseTime() else {
         return ReadinessReport(checks: [
             .init(name: "postgres", state: .failed, detail: "does not answer"), redis,
         ])

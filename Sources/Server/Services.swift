@@ -24,6 +24,7 @@ struct Services {
     let refusals: RefusalLog
     let sequencer: Sequencer
     let administration: Administration
+    let housekeeping: Housekeeping
     let api: APIServices
 
     init(_ configuration: ServerConfiguration, logger: Logger) throws {
@@ -51,12 +52,14 @@ struct Services {
                 publicURL: configuration.publicURL, allowLoopbackUpstreams: configuration.isDevelopment),
             random: random, logger: logger)
 
+        housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
+
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
         let transactions = AuthorizationTransactionStore(redis: redis, random: random)
         let providers = IdentityProviders(
             outbound: identityOutbound, secrets: secrets, settings: configuration.identity, clock: clock)
         let flow = AuthorizationFlow(
-            issuers: issuers, transactions: transactions, providers: providers,
+            issuers: issuers, transactions: transactions, limits: SignInLimits(redis: redis), providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
         let tokens = TokenIssuance(

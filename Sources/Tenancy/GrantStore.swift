@@ -275,19 +275,27 @@ package struct GrantStore: Sendable {
     // MARK: Ending
 
     /// Ends a grant and with it every refresh token of its family; access tokens verified offline live until they expire.
+    /// The person's consent goes too, so that the client has to ask again.
     ///
     /// No row means that it was ended before.
     package func revoke(
         _ grant: GrantID, in organization: OrganizationID, because reason: String, recording event: OutboxEvent
     ) async throws -> WriteOutcome<GrantID> {
-        try await database.write(
+        let change: SQL = """
+            UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL,
+                   version = version + 1
+             WHERE organization_id = \(organization) AND id = \(grant) AND status = 'active'
+            RETURNING id, user_id, client_id, resource_id
+            """
+        let forgotten: SQL = """
+            forgotten AS (
+                DELETE FROM consent c USING change
+                 WHERE c.organization_id = \(organization) AND c.user_id = change.user_id
+                   AND c.client_id = change.client_id AND c.resource_id = change.resource_id)
+            """
+        return try await database.write(
             organization, lockedRow: grant.uuid, event: event.id,
-            recorded(
-                """
-                UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL,
-                       version = version + 1
-                 WHERE organization_id = \(organization) AND id = \(grant) AND status = 'active' RETURNING id
-                """, as: event)
+            recorded(change, as: event, with: [forgotten])
         ) { try $0.id("id") }
     }
 

@@ -69,11 +69,17 @@ private let outboxColumns: SQL = """
 ///   - change: a data-modifying statement with `RETURNING`; no row returned means nothing changed, and then no event.
 ///   - event: what the log says of it.
 ///   - before: further common table expressions that `change` reads from, each `name AS (…)`.
+///   - consequences: common table expressions that change something else because of the rows of `change`.
 /// - Returns: a statement that yields the rows of `change`.
-package func recorded(_ change: SQL, as event: OutboxEvent, after before: [SQL] = []) -> SQL {
+package func recorded(
+    _ change: SQL, as event: OutboxEvent, after before: [SQL] = [], with consequences: [SQL] = []
+) -> SQL {
     var expressions: SQL = ""
     for expression in before { expressions = "\(expressions)\(expression), " }
+    var following: SQL = ""
+    for expression in consequences { following = "\(following), \(expression)" }
     return """
-        WITH \(expressions)change AS (\(change)), event AS (\(event.insertion(ifAnyRowOf: "change"))) SELECT change.* FROM change
+        WITH \(expressions)change AS (\(change)), event AS (\(event.insertion(ifAnyRowOf: "change")))\(following)
+        SELECT change.* FROM change
         """
 }

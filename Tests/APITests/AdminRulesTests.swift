@@ -169,6 +169,23 @@ import Testing
         }
     }
 
+    @Test("a call without arguments takes no body or an empty object, and nothing else", .tags(.admin))
+    func noArguments() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let path = "\(tenant.path):suspend"
+            for (body, type, status) in [
+                ("", "application/json", 200), ("", nil, 200), ("{}", "application/json", 200), ("{}", nil, 415),
+                ("{", "application/json", 400), ("[]", "application/json", 422), (#"{"a":1}"#, "application/json", 422),
+            ] as [(String, String?, Int)] {
+                var headers: HTTPFields = [.authorization: "Bearer \(server.platformKey)"]
+                headers[.contentType] = type
+                let reply = try await server.raw(.post, path, headers: headers, body: Array(body.utf8))
+                #expect(reply.status == status, "\(body)")
+            }
+        }
+    }
+
     @Test(
         "changing policies, clients and identity providers needs If-Match, and a lost update is refused (design §4.5)",
         .tags(.admin))

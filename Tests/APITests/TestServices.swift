@@ -55,7 +55,7 @@ struct TestServices: Sendable {
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
             flow: AuthorizationFlow(
-                issuers: issuers, transactions: transactions, providers: providers,
+                issuers: issuers, transactions: transactions, limits: SignInLimits(redis: redis), providers: providers,
                 signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
                 logger: logger),
             tokens: TokenIssuance(

@@ -111,13 +111,16 @@ struct AdminGate: Sendable {
         _ place: AdminPlace, _ context: AdminContext, holding scope: AdminScope
     ) async throws -> Organization {
         let administrator = context.administrator
-        let id: OrganizationID
-        switch place {
-        case .platform: id = .platform
-        case .organization: id = try await named(context.parameters.get("org") ?? "")
-        }
-        guard administrator.reaches(id) else {
-            try await authentication.recordDenial(of: administrator, reason: "foreign_organization")
+        let named =
+            switch place {
+            case .platform: OrganizationID.platform
+            case .organization: try await organization(named: context.parameters.get("org") ?? "")
+            }
+        guard let id = named, administrator.reaches(id) else {
+            // Foreign and unknown ones alike, so that not even the time it takes tells them apart.
+            if !administrator.isPlatform {
+                try await authentication.recordDenial(of: administrator, reason: "foreign_organization")
+            }
             throw AdminError.notFound
         }
         let organization = try await administration.organization(id)
@@ -129,12 +132,9 @@ struct AdminGate: Sendable {
     }
 
     /// An organization by id or slug. The platform's own rows are at `/v1/…` alone.
-    private func named(_ text: String) async throws -> OrganizationID {
-        var id = OrganizationID(text)
-        if id == nil, Organization.isValid(slug: text) {
-            id = try await administration.catalog.organization(slug: text)
-        }
-        guard let id, id != .platform else { throw AdminError.notFound }
-        return id
+    private func organization(named text: String) async throws -> OrganizationID? {
+        if let id = OrganizationID(text) { return id == .platform ? nil : id }
+        guard Organization.isValid(slug: text) else { return nil }
+        return try await administration.catalog.organization(slug: text)
     }
 }

@@ -85,7 +85,9 @@ struct ListRequest: Sendable {
         }
     }
 
-    /// A filter that is an id of a kind. An id that cannot be one selects nothing, as one that nobody has.
+    /// A filter that is an id of a kind.
+    ///
+    /// - Throws: ``AdminError/malformed(_:)`` for what cannot be one.
     func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(AdminError)
         -> Identifier<Kind>?
     {

@@ -15,6 +15,7 @@ package import Tenancy
 package struct AuthorizationFlow: Sendable {
     let issuers: IssuerDirectory
     let transactions: AuthorizationTransactionStore
+    let limits: SignInLimits
     let providers: IdentityProviders
     let signIn: SignIn
     let clients: ClientStore
@@ -29,11 +30,13 @@ package struct AuthorizationFlow: Sendable {
     let logger: Logger
 
     package init(
-        issuers: IssuerDirectory, transactions: AuthorizationTransactionStore, providers: IdentityProviders,
+        issuers: IssuerDirectory, transactions: AuthorizationTransactionStore, limits: SignInLimits,
+        providers: IdentityProviders,
         signIn: SignIn, database: TenantDatabase, refusals: RefusalLog, random: RandomBytes, logger: Logger
     ) {
         self.issuers = issuers
         self.transactions = transactions
+        self.limits = limits
         self.providers = providers
         self.signIn = signIn
         clients = ClientStore(database: database)

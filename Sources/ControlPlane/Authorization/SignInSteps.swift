@@ -71,6 +71,11 @@ extension AuthorizationFlow {
                 "That was the last code we can send for this sign-in. Go back to the application and start again."
             return AuthorizationReply(try await page(of: held.with(stage: .code(pending)), problem: problem, visit))
         }
+        guard try await limits.mayHaveCodeSent(pending.email, in: pending.organization) else {
+            try await refuseThrottled(pending, visit)
+            let problem = "Too many codes were sent to this address. Wait ten minutes and try again."
+            return AuthorizationReply(try await page(of: held, problem: problem, visit))
+        }
         pending.sendings += 1
         pending.attempts = 0
         var challenge: SignInChallenge?
@@ -106,6 +111,11 @@ extension AuthorizationFlow {
         guard try await transactions.save(held.with(stage: .code(pending))) else { throw Refusal.page(.expired) }
         let counted = AuthorizationTransactionStore.Held(
             handle: held.handle, transaction: held.with(stage: .code(pending)).transaction, version: held.version + 1)
+        guard try await limits.mayGuess(pending.email, in: pending.organization) else {
+            try await refuseThrottled(pending, visit)
+            let problem = "Too many wrong codes were typed for this address. Wait an hour and try again."
+            return AuthorizationReply(try await page(of: counted, problem: problem, visit))
+        }
         let digits = code.filter { !$0.isWhitespace && $0 != "-" }
         guard let organization = pending.organization, let challenge = pending.challenge,
             let snapshot = try await catalog.snapshot(of: organization)
@@ -133,6 +143,12 @@ extension AuthorizationFlow {
             }
         }
         return try await welcome(identity, by: record, snapshot, counted, visit)
+    }
+
+    private func refuseThrottled(_ pending: AuthorizationTransaction.PendingCode, _ visit: Visit) async throws {
+        try await refuse(
+            .loginThrottled, in: pending.organization ?? .platform, reason: "too_many_attempts", actor: .anonymous,
+            client: nil, visit)
     }
 
     private static let wrongCode = "That code is not right. Check the newest mail, or have a new one sent."
