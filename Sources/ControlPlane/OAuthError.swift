@@ -54,4 +54,8 @@ package struct OAuthError: Error {
             reason: "store_unavailable",
             cause: cause, retryAfter: .seconds(2))
     }
+
+    /// The resource is known, but the private half of its key is not.
+    package static let noSigningKey = OAuthError(
+        .invalidTarget, "This resource has no signing key yet.", reason: "signing_key_missing")
 }

@@ -10,7 +10,8 @@ package struct SessionStore: Sendable {
         self.database = database
     }
 
-    /// The live session that holds this secret, with its user, who must still be active.
+    /// The live session that holds this secret. Its user must still be active, and so must the provider that vouched for
+    /// them.
     package func find(
         _ session: SessionID, secret: SecretDigest, in organization: OrganizationID, at now: Date
     ) async throws -> Session? {
@@ -19,6 +20,8 @@ package struct SessionStore: Sendable {
             """
             SELECT s.id, s.user_id, s.identity_provider_id, s.auth_time, s.expires_at, s.mfa, s.scope_ceiling FROM session s
               JOIN "user" u ON u.organization_id = s.organization_id AND u.id = s.user_id AND u.status = 'active'
+              JOIN identity_provider p ON p.organization_id = s.organization_id AND p.id = s.identity_provider_id
+                   AND p.status = 'active'
              WHERE s.organization_id = \(organization) AND s.id = \(session) AND s.secret_digest = \(secret.bytes)
                AND s.revoked_at IS NULL AND s.expires_at > \(now)
             """

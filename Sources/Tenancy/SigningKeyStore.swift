@@ -66,6 +66,19 @@ package struct SigningKeyStore: Sendable {
         ).isEmpty
     }
 
+    /// Gives an imported key whose resource is gone to another resource of the same owner.
+    ///
+    /// - Returns: false when there is no such key, or it signs for somebody.
+    package func adopt(_ key: SigningKeyRecord, in transaction: PostgresTransaction) async throws -> Bool {
+        try await !transaction.query(
+            """
+            UPDATE signing_key SET resource_id = \(key.resource), private_key_sealed = \(key.sealedPrivateKey),
+                   status = \(key.status.rawValue), activated_at = \(key.activatedAt), retired_at = NULL
+             WHERE organization_id = \(key.owner) AND id = \(key.id) AND imported AND status = 'retired' RETURNING id
+            """
+        ).isEmpty
+    }
+
     package func setStatus(
         _ status: SigningKeyRecord.Status, of key: SigningKeyID, in organization: OrganizationID, at now: Date,
         _ transaction: PostgresTransaction

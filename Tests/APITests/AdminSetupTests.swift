@@ -147,6 +147,16 @@ import Testing
                 .post, "\(tenant.path)/signing-keys", body("private_key", Self.pem(signing)), key: tenant.key)
             #expect(whole["id"] == half["id"] && whole["status"] == "active")
 
+            // A resource that was named wrongly is made anew, and takes its key along.
+            try await server.done(.delete, "\(tenant.path)/resources/\(resource["id"])", key: tenant.key)
+            let again = try await server.done(
+                .post, "\(tenant.path)/resources",
+                #"{"uri":"https://\#(tenant.slug).example/y","name":"O","scopes":["read"]}"#)
+            let moved = try await server.done(
+                .post, "\(tenant.path)/signing-keys",
+                body("private_key", Self.pem(signing)).replacing(resource["id"], with: again["id"]), key: tenant.key)
+            #expect(moved["id"] == half["id"] && moved["resource"] == again["id"] && moved["status"] == "active")
+
             let keys = try await server.done(.get, "\(tenant.path)/signing-keys", key: tenant.key).rows
             guard let own = keys.first(where: { $0["imported"] == .bool(false) })?["id"]?.string else {
                 throw AdminServer.Unexpected("no key")

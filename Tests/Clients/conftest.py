@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "ops" / "demo"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from evidence import Evidence  # noqa: E402
 from gatehouse_demo.admin import Admin  # noqa: E402
 from gatehouse_demo.pages import Person  # noqa: E402
 from gatehouse_demo.sandbox import Outbox  # noqa: E402
@@ -100,6 +101,10 @@ class Deployment:
         organization = {"alice": "acme", "rita": "acme", "gus": "globex"}[name]
         return Person(f"{name}@{organization}.example", organization, Outbox(self.stack.sandbox_url), decision)
 
+    def issuer(self, name: str) -> Issuer:
+        """The platform's issuer, or an organization's, by name."""
+        return {"platform": self.platform, "acme": self.acme, "globex": self.globex}[name]
+
     @property
     def platform(self) -> Issuer:
         return Issuer(self.stack.url, self.stack.shared_url)
@@ -107,6 +112,11 @@ class Deployment:
     @property
     def acme(self) -> Issuer:
         return Issuer(f"{self.stack.url}/o/acme", self.stack.acme_url)
+
+    @property
+    def globex(self) -> Issuer:
+        """Globex has no server of its own: its issuer answers for nothing but what a test adds."""
+        return Issuer(f"{self.stack.url}/o/globex", self.stack.shared_url)
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +136,8 @@ def deployment():
         settings = dict(line.split("=", 1) for line in lines)
         os.environ["DATABASE_ADMIN_URL"] = settings.pop("DATABASE_ADMIN_URL")
         settings["REDIS_URL"] = f"redis://127.0.0.1:{servers.redis_port}"
+        # Tests stand in for a proxy, so that each can be a source of its own (evidence.source).
+        settings["GATEHOUSE_TRUSTED_PROXIES"] = "127.0.0.1"
         stack = Stack(Path(folder), Path(binaries), Ports(*ports[2:8]), settings)
         stack.migrate(create_roles=True)
         stack.start_sandbox()
@@ -148,6 +160,11 @@ def deployment():
 def admin(deployment):
     with Admin(deployment.stack.url, deployment.stack.admin_key) as made:
         yield made
+
+
+@pytest.fixture
+def evidence(deployment, admin):
+    return Evidence(deployment, admin)
 
 
 @pytest.fixture

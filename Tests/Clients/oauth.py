@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import re
 import secrets
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 from gatehouse_demo.pages import Browser, Person
 
 REDIRECT_URI = "https://client.example/callback"
+
+
+def challenge(verifier: str) -> str:
+    """The S256 challenge of a verifier (RFC 7636 §4.2)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+def told(response: httpx.Response) -> dict[str, str]:
+    """What the client is told: by a redirect, or behind the one link of a page that lets the person choose (BC-02).
+
+    Every parameter is there once.
+    """
+    if response.is_redirect:
+        target = response.headers["location"]
+    else:
+        links = re.findall(r'<a [^>]*href="([^"]+)"[^>]*rel="noreferrer"', response.text)
+        assert len(links) == 1, f"{response.status_code} {response.text[:300]}"
+        target = html.unescape(links[0])
+    assert "#" not in target
+    pairs = parse_qsl(urlsplit(target).query, keep_blank_values=True, strict_parsing=True)
+    assert len({name for name, _ in pairs}) == len(pairs), f"a parameter twice in {target}"
+    return dict(pairs)
 
 
 @dataclass
@@ -40,21 +64,32 @@ class Issuer:
         assert reply.status_code == 201, reply.text
         return reply.json()["client_id"]
 
-    def authorize(self, person: Person, client_id: str, **parameters) -> tuple[dict[str, str], str]:
-        """Signs the person in and takes them through consent; returns the redirect's parameters and the verifier."""
+    def query(self, client_id: str | None, **changes) -> tuple[dict[str, str], str]:
+        """The parameters of a right authorization request, changed; None leaves one out. And the verifier."""
         verifier = secrets.token_urlsafe(48)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
             "response_type": "code",
             "client_id": client_id,
             "redirect_uri": REDIRECT_URI,
             "state": secrets.token_urlsafe(16),
-            "code_challenge": challenge,
+            "code_challenge": challenge(verifier),
             "code_challenge_method": "S256",
             "resource": self.resource,
-            **parameters,
+            **changes,
         }
-        query = {name: value for name, value in query.items() if value is not None}
+        return {name: value for name, value in query.items() if value is not None}, verifier
+
+    def url_for(self, client_id: str | None, **changes) -> str:
+        """An authorization URL."""
+        return f"{self.url}/oauth/authorize?{urlencode(self.query(client_id, **changes)[0])}"
+
+    def ask(self, client_id: str | None, headers: dict[str, str] | None = None, **changes) -> httpx.Response:
+        """The first answer to an authorization request, from a browser without cookies."""
+        return httpx.get(self.url_for(client_id, **changes), headers=headers, timeout=15, trust_env=False)
+
+    def authorize(self, person: Person, client_id: str, **parameters) -> tuple[dict[str, str], str]:
+        """Signs the person in and takes them through consent; returns the redirect's parameters and the verifier."""
+        query, verifier = self.query(client_id, **parameters)
         with Browser(person) as browser:
             answer = browser.authorize(f"{self.url}/oauth/authorize?{urlencode(query)}", query["redirect_uri"])
         assert answer.get("state") == query.get("state"), answer
@@ -91,10 +126,16 @@ class Issuer:
         }
         return self.token(form, node)
 
-    def token(self, form: dict[str, str], node: str | None = None, timeout: float = 15) -> httpx.Response:
-        """POST to the token endpoint; through a node's own address it carries the public Host, as a proxy sends it."""
+    def token(
+        self, form: dict[str, str], node: str | None = None, timeout: float = 15,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """POST to the token endpoint; through a node's own address it carries the public Host, as a proxy sends it.
+
+        A parameter that is None is left out.
+        """
         public = urlsplit(self.url)
         base = f"{node}{public.path}" if node else self.url
-        return httpx.post(
-            f"{base}/oauth/token", data=form, headers={"host": public.netloc}, timeout=timeout, trust_env=False
-        )
+        form = {name: value for name, value in form.items() if value is not None}
+        headers = {"host": public.netloc} | (headers or {})
+        return httpx.post(f"{base}/oauth/token", data=form, headers=headers, timeout=timeout, trust_env=False)

@@ -5,13 +5,20 @@ import Hummingbird
 
 /// Renders administration's refusals as problems (RFC 9457).
 struct AdminErrorMiddleware: RouterMiddleware {
+    /// Where this API describes itself; every challenge says so (RFC 9728 §5.1).
+    let metadataURL: String
+
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         do {
             return try await next(request, context)
         } catch let error as AdminError {
-            return Problem(error).response(to: context.request.id)
+            var response = Problem(error).response(to: context.request.id)
+            if let challenge = response.headers[.wwwAuthenticate] {
+                response.headers[.wwwAuthenticate] = #"\#(challenge), resource_metadata="\#(metadataURL)""#
+            }
+            return response
         }
     }
 }

@@ -21,8 +21,11 @@ package struct AdminRoutes: Sendable {
     }
 
     package func add(to router: Router<AppContext>) {
+        let metadata = ProtectedResourceEndpoint(publicURL: administration.settings.publicURL)
+        router.get(".well-known/oauth-protected-resource/v1", use: metadata.get)
+            .head(".well-known/oauth-protected-resource/v1", use: metadata.get)
         let group = router.group("v1")
-            .add(middleware: AdminErrorMiddleware())
+            .add(middleware: AdminErrorMiddleware(metadataURL: metadata.metadataURL))
             .add(middleware: AuthenticateAdministrator(authentication: authentication))
             .group(context: AdminContext.self)
         let table = AdminRouteTable(

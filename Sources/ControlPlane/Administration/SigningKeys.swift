@@ -22,7 +22,8 @@ extension Administration {
     /// Gives a resource the key pair whose public half its server already has; from then on the resource is signed for by
     /// that key and no other.
     ///
-    /// The private half may follow the public one. A key is imported once, by whomever.
+    /// The private half may follow the public one. A key is imported once, by whomever; its owner may give it to another
+    /// resource once the first is removed.
     /// - Throws: ``AdminError/conflict(_:)`` for a key that was imported before; it does not tell by whom.
     package func importSigningKey(
         _ material: ImportedKeyMaterial, for resource: ResourceID, in owner: Organization,
@@ -45,13 +46,13 @@ extension Administration {
             let known = try await signingKeys.all(of: owner.id).first {
                 $0.kid == verification.thumbprint && $0.imported
             }
-            if let known {
+            if let known, known.status != .retired {
                 guard known.resource == resource, known.sealedPrivateKey == nil, let signing else {
                     throw AdminError.keyImported
                 }
                 return try await complete(known, with: signing, of: owner, administrator)
             }
-            return try await insertImported(verification, signing, for: target, of: owner, administrator)
+            return try await store(verification, signing, for: target, of: owner, replacing: known, administrator)
         }
     }
 
@@ -167,31 +168,37 @@ extension Administration {
         }
     }
 
-    private func insertImported(
+    /// - Parameter retired: the same key, whose resource the owner removed.
+    private func store(
         _ verification: VerificationKey, _ signing: SigningKey?, for resource: Resource, of owner: Organization,
-        _ administrator: Administrator
+        replacing retired: SigningKeyRecord?, _ administrator: Administrator
     ) async throws -> Administered<SigningKeyRecord> {
-        let id = SigningKeyID.make(at: administrator.now, random)
+        let id = retired?.id ?? SigningKeyID.make(at: administrator.now, random)
         let key = SigningKeyRecord(
             id: id, owner: owner.id, purpose: .access, resource: resource.id, algorithm: verification.algorithm,
             kid: verification.thumbprint, publicKeyPEM: verification.pem,
             sealedPrivateKey: try signing.map { try secrets.seal($0.privateKeyBytes, for: owner, .privateKey(id)) },
-            imported: true, status: signing == nil ? .published : .active, createdAt: administrator.now,
+            imported: true, status: signing == nil ? .published : .active,
+            createdAt: retired?.createdAt ?? administrator.now,
             activatedAt: signing == nil ? nil : administrator.now, retiredAt: nil)
         var dedicated = resource
         dedicated.dedicatedKey = true
         let wanted = dedicated
         return try await administer(owner.id, by: administrator) { transaction in
-            guard try await signingKeys.claim(thumbprint: verification.thumbprint, in: transaction) else {
-                throw AdminError.keyImported
-            }
             guard try await resources.update(wanted, at: administrator.now, in: transaction) != nil else {
                 throw LostUpdate()
             }
-            try await signingKeys.insert(key, in: transaction)
+            if retired != nil {
+                guard try await signingKeys.adopt(key, in: transaction) else { throw AdminError.keyImported }
+            } else {
+                guard try await signingKeys.claim(thumbprint: verification.thumbprint, in: transaction) else {
+                    throw AdminError.keyImported
+                }
+                try await signingKeys.insert(key, in: transaction)
+            }
             return AdminChange(
-                value: key, type: .signingKeyImported, target: key.auditTarget, changes: .between([:], key.facts),
-                isCached: true)
+                value: key, type: .signingKeyImported, target: key.auditTarget,
+                changes: .between(retired?.facts ?? [:], key.facts), isCached: true)
         }
     }
 }

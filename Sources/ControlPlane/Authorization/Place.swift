@@ -14,6 +14,10 @@ struct Place: Sendable {
         for parameters: AuthorizationParameters, at issuer: Issuer, _ flow: AuthorizationFlow
     ) async throws -> Place {
         let (resource, owner) = try await self.resource(for: parameters, at: issuer, flow)
+        // Said now rather than after the person has signed in.
+        guard
+            issuer.signingKey(for: resource, owner: owner ?? (resource.isShared ? issuer.platform : issuer.home)) != nil
+        else { throw OAuthError.noSigningKey }
         guard issuer.kind == .platform else { return Place(resource: resource, organization: issuer.home) }
         var hinted: [TenantSnapshot] = owner.map { [$0] } ?? []
         if let named = parameters["organization"], let found = try await flow.organization(named: named) {

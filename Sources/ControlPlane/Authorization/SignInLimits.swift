@@ -28,15 +28,23 @@ package struct SignInLimits: Sendable {
         try await count("guesses", email, organization, window: Self.guesses.window) <= Self.guesses.most
     }
 
+    /// Starts counting anew for somebody who proved who they are; best effort.
+    package func forgive(_ email: String, in organization: OrganizationID) async {
+        _ = try? await redis.delete(["codes", "guesses"].map { key($0, email, organization) })
+    }
+
     private func count(
         _ name: String, _ email: String, _ organization: OrganizationID?, window: Duration
     ) async throws -> Int64 {
-        let place = organization?.description ?? "-"
-        let digest = Base64URL.encode(Array(sha256("\(place)|\(email.lowercased())").prefix(16)))
         let reply = try await redis.evaluate(
-            Self.increment, keys: ["gatehouse:{\(digest)}:\(name)"],
+            Self.increment, keys: [key(name, email, organization)],
             arguments: [.integer(window.components.seconds)])
         return reply.integer ?? .max
+    }
+
+    private func key(_ name: String, _ email: String, _ organization: OrganizationID?) -> String {
+        let place = organization?.description ?? "-"
+        return "gatehouse:{\(Base64URL.encode(Array(sha256("\(place)|\(email.lowercased())").prefix(16))))}:\(name)"
     }
 
     private static let increment = RedisScript(

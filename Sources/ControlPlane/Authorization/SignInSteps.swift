@@ -165,6 +165,7 @@ extension AuthorizationFlow {
             request: visit.request, client: scene.client.wireID, at: visit.now)
         switch result {
         case .signedIn(let user, let session, let secret):
+            if let email = identity.email { await limits.forgive(email, in: organization.organization.id) }
             var reply = try await goOn(as: session, in: organization, account: user.email, held, visit)
             reply.setSession = (
                 organization.organization.id, "\(session.id).\(secret.revealed)",

@@ -123,7 +123,7 @@ package struct TokenIssuance: Sendable {
         _ attempt: Attempt
     ) throws -> (token: AccessToken, text: String) {
         guard let (key, kid) = attempt.issuer.signingKey(for: target.resource, owner: target.owner) else {
-            throw OAuthError(.invalidTarget, "This resource has no signing key yet.", reason: "signing_key_missing")
+            throw OAuthError.noSigningKey
         }
         let organization = target.organization.organization
         let token = AccessToken(
