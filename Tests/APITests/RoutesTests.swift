@@ -23,6 +23,21 @@ import Testing
             "/o/acme/oauth/register",
         ]
 
+    @Test("RM-01 RM-02 RM-03 the admin API describes itself where its challenge points (RFC 9728 §3, §5.1)")
+    func protectedResource() async throws {
+        try await TestServices.away.get().test { client in
+            let metadata = try await client.execute(uri: "/.well-known/oauth-protected-resource/v1", method: .get)
+            #expect(metadata.status == .ok)
+            let members = try #require(try JSONText.parse([UInt8](metadata.body.readableBytesView)).object)
+            #expect(members["resource"]?.string == TestServices.publicURL + "/v1")
+            #expect(members["bearer_methods_supported"]?.strings == ["header"])
+            let refused = try await client.execute(uri: "/v1/organizations", method: .get)
+            #expect(refused.status == .unauthorized)
+            let place = TestServices.publicURL + "/.well-known/oauth-protected-resource/v1"
+            #expect(refused.headers[.wwwAuthenticate]?.contains("resource_metadata=\"\(place)\"") == true)
+        }
+    }
+
     @Test(
         "TK-26 MCP-AS-36 browsers of any origin may call metadata, keys, registration and token, without credentials",
         arguments: openPaths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import http.client
 import re
 import secrets
 from dataclasses import dataclass
@@ -36,6 +37,21 @@ def told(response: httpx.Response) -> dict[str, str]:
     pairs = parse_qsl(urlsplit(target).query, keep_blank_values=True, strict_parsing=True)
     assert len({name for name, _ in pairs}) == len(pairs), f"a parameter twice in {target}"
     return dict(pairs)
+
+
+def raw(base: str, method: str, target: str, headers: dict[str, str] | None = None, body: bytes = b"") -> tuple:
+    """Sends the request target as it is, which httpx would tidy; returns status, headers and body."""
+    address = urlsplit(base)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=15)
+    try:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in ({"content-length": str(len(body))} | (headers or {})).items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        reply = connection.getresponse()
+        return reply.status, dict((name.lower(), value) for name, value in reply.getheaders()), reply.read()
+    finally:
+        connection.close()
 
 
 @dataclass
@@ -103,7 +119,7 @@ class Issuer:
         assert "code" in answer, answer
         return Code(answer["code"], verifier, client_id)
 
-    def redeem(self, code: Code, node: str | None = None, **changes) -> httpx.Response:
+    def redeem(self, code: Code, /, node: str | None = None, **changes) -> httpx.Response:
         """Redeems the code, at the node with that address if one is given."""
         form = {
             "grant_type": "authorization_code",
@@ -116,7 +132,7 @@ class Issuer:
         }
         return self.token(form, node)
 
-    def refresh(self, refresh_token: str, client_id: str, node: str | None = None, **changes) -> httpx.Response:
+    def refresh(self, refresh_token: str, client_id: str, /, node: str | None = None, **changes) -> httpx.Response:
         form = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
