@@ -55,7 +55,7 @@ CREATE TABLE audit_event (
 CREATE INDEX audit_event_type ON audit_event (organization_id, type, seq);
 CREATE INDEX audit_event_actor ON audit_event (organization_id, actor_id, seq);
 
--- Append-only, whoever asks.
+-- Append-only for everybody who does not change the schema itself.
 CREATE FUNCTION refuse_audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the audit log is append-only' USING ERRCODE = '42501';

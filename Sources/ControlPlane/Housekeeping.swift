@@ -1,22 +1,27 @@
 import Foundation
 package import Logging
 import ServiceLifecycle
+import Synchronization
 package import Tenancy
 
 /// Removes what time has made worthless: sealed successors whose grace is over, and registrations that nobody used.
 ///
-/// Nothing depends on it being punctual: what is over is refused by its own date. Every node does it, and doing it twice
-/// changes nothing.
-package struct Housekeeping: Service {
+/// Each minute it looks after the organizations in which this node rotated refresh tokens; each hour, and at start, after
+/// all of them, for what other nodes left behind. Nothing depends on it being punctual: what is over is refused by its own
+/// date, and a sealed successor opens for the holder of the token before it alone.
+package final class Housekeeping: Service {
     /// The longest grace window there is, and a little more.
     private static let grace: TimeInterval = 35
     private static let pause: Duration = .seconds(60)
+    private static let minutesBetweenRounds = 60
 
     private let organizations: OrganizationStore
     private let grants: GrantStore
     private let clients: ClientStore
     private let clock: WallClock
     private let logger: Logger
+    /// Where something will have to be erased.
+    private let expected = Mutex<Set<OrganizationID>>([])
 
     package init(database: TenantDatabase, clock: WallClock, logger: Logger) {
         organizations = OrganizationStore(database: database)
@@ -26,22 +31,45 @@ package struct Housekeeping: Service {
         self.logger = logger
     }
 
+    /// A refresh token of this organization was rotated on this node.
+    package func expectErasure(in organization: OrganizationID) {
+        expected.withLock { _ = $0.insert(organization) }
+    }
+
     package func run() async throws {
         await cancelWhenGracefulShutdown {
+            var minute = 0
             while !Task.isCancelled {
                 do {
-                    try await pass()
+                    if minute % Self.minutesBetweenRounds == 0 {
+                        try await self.cleanAll()
+                    } else {
+                        try await self.eraseExpected()
+                    }
                 } catch {
-                    logger.warning(
+                    self.logger.warning(
                         "housekeeping will be tried again", metadata: ["error": "\(String(reflecting: error))"])
                 }
+                minute += 1
                 try? await Task.sleep(for: Self.pause)
             }
         }
     }
 
+    private func eraseExpected() async throws {
+        // Rotations of the last seconds are too young: their organizations are looked at once more.
+        let due = expected.withLock { expected in
+            defer { expected = [] }
+            return expected
+        }
+        for organization in due {
+            try await grants.eraseSuccessors(olderThan: clock.now() - Self.grace, in: organization)
+            if try await grants.hasSuccessors(in: organization) { expectErasure(in: organization) }
+        }
+    }
+
     /// Goes through all organizations once, the platform included.
-    package func pass() async throws {
+    package func cleanAll() async throws {
         try await clean(.platform)
         var after: UUID?
         repeat {

@@ -115,7 +115,9 @@ struct PostgresLink<Lane: LinkLane> {
                     // A server that accepts and at once drops connections is not hammered.
                     if .now - began > .seconds(1) { backoff = Backoff() }
                 case .neverUp:
-                    logger.warning("database session could not be set up", metadata: ["link": "\(name)"])
+                    if !control.isStopping {
+                        logger.warning("database session could not be set up", metadata: ["link": "\(name)"])
+                    }
                 }
             }
             guard !control.isStopping else { break }

@@ -12,8 +12,9 @@ struct Bootstrap: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make the platform, and what an operator begins with.",
         discussion: """
-            Safe to repeat. Always makes the platform's own row and signing key. With --platform-admin-key it also prints a \
-            new admin key that may do everything (GATEHOUSE_ADMIN_KEY=gh_…), once.
+            Safe to repeat. Makes the platform's own row and signing key, as gatehouse serve does too. With \
+            --platform-admin-key it also prints an admin key that may do everything (GATEHOUSE_ADMIN_KEY=gh_…): a new one each \
+            time, shown once.
 
             Where the settings of an existing server are in the environment, it also makes the organization "default": its \
             sign-in from STYTCH_PROJECT_ID, STYTCH_SECRET and STYTCH_ENVIRONMENT, and its resource http://localhost:8000/mcp \
@@ -24,7 +25,7 @@ struct Bootstrap: AsyncParsableCommand {
 
     @OptionGroup var options: CommonOptions
 
-    @Option(help: "Print a new platform admin key with this name.")
+    @Option(help: ArgumentHelp("Print a new platform admin key with this name.", valueName: "name"))
     var platformAdminKey: String?
 
     func run() async throws {
@@ -32,10 +33,14 @@ struct Bootstrap: AsyncParsableCommand {
             (try await ServerConfiguration.read(file: options.config), try await existingServer(options.config))
         }
         try await withAdministration(settings) { administration in
-            if try await administration.bootstrapPlatform(at: Date()) { print("made the platform") }
+            let isNew = try await administration.bootstrapPlatform(at: Date())
+            print(isNew ? "made the platform" : "the platform is there")
             if let values {
                 let organization = try await administration.bootstrapDefaultOrganization(values, at: Date())
                 print("organization \(organization.slug): \(settings.publicURL)/o/\(organization.slug)")
+                print(
+                    "People can sign in once an administrator invites them, or verifies their mail domain and names it in "
+                        + "authoritative_domains of the identity provider (see docs/api.md).")
             }
             if let platformAdminKey {
                 let issued = try await administration.createPlatformAdminKey(name: platformAdminKey, at: Date())

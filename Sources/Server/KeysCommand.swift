@@ -7,7 +7,7 @@ import Tenancy
 /// `gatehouse keys`
 struct KeysCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "keys", abstract: "Signing keys.", subcommands: [Import.self])
+        commandName: "keys", abstract: "Import signing keys.", subcommands: [Import.self])
 
     /// `gatehouse keys import`
     struct Import: AsyncParsableCommand {
@@ -21,19 +21,19 @@ struct KeysCommand: AsyncParsableCommand {
 
         @OptionGroup var options: CommonOptions
 
-        @Option(help: "The organization that owns the resource: its slug or id, or platform.")
+        @Option(help: ArgumentHelp("Who owns the resource: a slug or id, or platform.", valueName: "slug-or-id"))
         var organization: String
 
-        @Option(help: "The resource: its URI or res_ id.")
+        @Option(help: ArgumentHelp("The resource: its URI or res_ id.", valueName: "uri-or-id"))
         var resource: String
 
-        @Option(help: "PEM file with the private key.")
+        @Option(help: ArgumentHelp("PEM file with the private key.", valueName: "file"))
         var privateKeyFile: String
 
         func run() async throws {
             let settings = try await reportingProblems { try await ServerConfiguration.read(file: options.config) }
             guard let pem = try? String(contentsOfFile: privateKeyFile, encoding: .utf8) else {
-                throw ValidationError("\(privateKeyFile) cannot be read.")
+                throw CommandFailure("\(privateKeyFile) cannot be read.")
             }
             try await withAdministration(settings) { administration in
                 let owner = try await find(in: administration)
@@ -41,7 +41,7 @@ struct KeysCommand: AsyncParsableCommand {
                 let known = try await administration.resources.all(of: owner.id)
                 guard let found = known.first(where: { $0.id.description == resource || $0.canonicalURI == wanted })
                 else {
-                    throw ValidationError("\(organization) has no resource \(resource).")
+                    throw CommandFailure("\(organization) has no resource \(resource).")
                 }
                 let imported = try await administration.importSigningKey(
                     .privateKey(Secret(pem)), for: found.id, in: owner, by: Administrator(system: "keys", now: Date()))
@@ -53,7 +53,7 @@ struct KeysCommand: AsyncParsableCommand {
             var id = organization == "platform" ? .platform : OrganizationID(organization)
             if id == nil { id = try await administration.organizations.organization(ofSlug: organization) }
             guard let id, let found = try await administration.organizations.find(id) else {
-                throw ValidationError("There is no organization \(organization).")
+                throw CommandFailure("There is no organization \(organization).")
             }
             return found
         }

@@ -10,11 +10,12 @@ struct Migrate: AsyncParsableCommand {
         discussion: """
             Runs as gatehouse_owner (DATABASE_OWNER_URL). Safe to repeat and to run from several places at once. With \
             --create-roles it first makes the roles gatehouse_owner, gatehouse_app and gatehouse_sequencer as a superuser \
-            (DATABASE_ADMIN_URL), with the passwords found in DATABASE_OWNER_URL, DATABASE_URL and DATABASE_SEQUENCER_URL, and \
-            gives them the database.
+            (DATABASE_ADMIN_URL, which names the same database), with the passwords found in DATABASE_OWNER_URL, DATABASE_URL \
+            and DATABASE_SEQUENCER_URL where these are URLs, and gives the database to the owner.
             """)
 
     @OptionGroup var options: CommonOptions
+    @OptionGroup var schema: MigrationOptions
 
     @Flag(help: "Make the three login roles first; needs DATABASE_ADMIN_URL.")
     var createRoles = false
@@ -30,7 +31,7 @@ struct Migrate: AsyncParsableCommand {
             print("roles: gatehouse_owner, gatehouse_app, gatehouse_sequencer")
         }
         let migrator = Migrator(
-            directory: try MigrationFolder.find(options.migrations), conninfo: settings.ownerURL, logger: logger)
+            directory: try MigrationFolder.find(schema.migrations), conninfo: settings.ownerURL, logger: logger)
         let applied = try await migrator.migrate()
         for migration in applied { print("applied \(migration.fileName)") }
         if applied.isEmpty { print("the schema is up to date") }
@@ -41,7 +42,7 @@ struct Migrate: AsyncParsableCommand {
 enum MigrationFolder {
     /// The folder given, else `share/gatehouse/migrations` beside the executable's folder, else `migrations` here.
     ///
-    /// - Throws: `ValidationError` when there is none.
+    /// - Throws: ``CommandFailure`` when there is none.
     static func find(_ given: String?) throws -> String {
         let executable = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
         let installed = URL(filePath: executable).deletingLastPathComponent().deletingLastPathComponent()
@@ -52,7 +53,7 @@ enum MigrationFolder {
                 return folder
             }
         }
-        throw ValidationError(
+        throw CommandFailure(
             given.map { "There is no folder \($0)." }
                 ?? "No migrations folder was found; name it with --migrations DIR.")
     }

@@ -7,6 +7,7 @@ import Foundation
 import Hummingbird
 import HummingbirdCore
 import HummingbirdTLS
+import Keys
 import Logging
 import NIOCore
 import NIOSSL
@@ -29,6 +30,7 @@ struct Serve: AsyncParsableCommand {
             """)
 
     @OptionGroup var options: CommonOptions
+    @OptionGroup var schema: MigrationOptions
 
     func run() async throws {
         let settings = try await reportingProblems { try await ServerConfiguration.read(file: options.config) }
@@ -44,6 +46,13 @@ struct Serve: AsyncParsableCommand {
         metrics.observe { gauges(of: services) }
         services.lanes.open()
         if try await services.administration.bootstrapPlatform(at: Date()) { logger.notice("made the platform") }
+        do {
+            _ = try await services.catalog.snapshot(of: .platform)
+        } catch let error as SealError {
+            throw CommandFailure(
+                "The master key in GATEHOUSE_MASTER_KEY_FILE does not open what this database holds (\(error)): use the key "
+                    + "it was made with, or name that one in GATEHOUSE_OLDER_MASTER_KEY_FILES.")
+        }
         let application = try publicApplication(services, settings, logger)
         let probes = Application(
             router: InternalAPI.makeRouter(
@@ -68,7 +77,7 @@ struct Serve: AsyncParsableCommand {
     /// Refuses a schema older than this program, and roles that row-level security does not bind.
     private func checkDatabase(_ settings: ServerConfiguration, _ logger: Logger) async throws {
         let migrator = Migrator(
-            directory: try MigrationFolder.find(options.migrations), conninfo: settings.database.conninfo,
+            directory: try MigrationFolder.find(schema.migrations), conninfo: settings.database.conninfo,
             logger: logger)
         for (connection, role) in [(settings.database, DatabaseRole.app), (settings.sequencer, .sequencer)] {
             let lane = PostgresReadLane(settings: connection, logger: logger)
@@ -78,7 +87,7 @@ struct Serve: AsyncParsableCommand {
                 if role == .app {
                     let state = try await migrator.state(over: lane)
                     guard state.isServable else {
-                        throw ValidationError(
+                        throw CommandFailure(
                             "The database is at schema version \(state.databaseVersion), this program needs "
                                 + "\(state.directoryVersion): run gatehouse migrate first.")
                     }
@@ -119,7 +128,8 @@ struct Serve: AsyncParsableCommand {
         return try Application(
             router: router,
             server: .tls(
-                plain, tlsConfiguration: .makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))),
+                plain, tlsConfiguration: .makeServerConfiguration(certificateChain: chain, privateKey: .privateKey(key))
+            ),
             configuration: configuration, logger: logger)
     }
 }

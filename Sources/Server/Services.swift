@@ -63,7 +63,8 @@ struct Services {
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
         let tokens = TokenIssuance(
-            issuers: issuers, transactions: transactions, database: database, refusals: refusals, random: random)
+            issuers: issuers, transactions: transactions, database: database, refusals: refusals,
+            housekeeping: housekeeping, random: random)
         let registration = ClientRegistration(
             database: database, refusals: refusals, settings: configuration.registration, random: random)
         api = APIServices(

@@ -272,6 +272,16 @@ package struct GrantStore: Sendable {
         }
     }
 
+    /// Whether any sealed successor is left.
+    package func hasSuccessors(in organization: OrganizationID) async throws -> Bool {
+        try await !database.read(
+            organization,
+            """
+            SELECT 1 AS one FROM "grant" WHERE organization_id = \(organization) AND successor_sealed IS NOT NULL LIMIT 1
+            """
+        ) { _ in }.isEmpty
+    }
+
     // MARK: Ending
 
     /// Ends a grant and with it every refresh token of its family; access tokens verified offline live until they expire.

@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 package import Keys
 package import Logging
 import ServiceLifecycle
@@ -129,11 +129,11 @@ package final class TenantCatalog: Sendable {
     }
 
     /// A client of a registry, together with the registry's snapshot it is consistent with.
-    package func client(_ client: ClientID, in registry: TenantSnapshot) async throws -> Client? {
+    package func client(_ client: ClientID, in registry: TenantSnapshot, at now: Date) async throws -> Client? {
         let key = ClientKey(registry: registry.organization.id, client: client)
         // The end of an unused registration may have been lifted since; use does not move the epoch.
         if let cached = state.withLock({ $0.clients.value(of: key) }), cached.epoch == registry.epoch,
-            cached.client.expiresAt == nil
+            cached.client.isLive(at: now) || cached.client.expiresAt == nil
         {
             return cached.client
         }

@@ -59,7 +59,8 @@ struct TestServices: Sendable {
                 signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
                 logger: logger),
             tokens: TokenIssuance(
-                issuers: issuers, transactions: transactions, database: database, refusals: refusals, random: .system),
+                issuers: issuers, transactions: transactions, database: database, refusals: refusals,
+                housekeeping: Housekeeping(database: database, clock: .system, logger: logger), random: .system),
             registration: ClientRegistration(
                 database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system),
             admin: AdminRoutes(

@@ -38,6 +38,7 @@ struct ResourcesEndpoint: Sendable {
         wanted.acceptedIssuers = Self.issuers(&members)
         wanted.listed = members.bool("listed") ?? wanted.listed
         wanted.tenantUnaware = members.bool("tenant_unaware") ?? wanted.tenantUnaware
+        wanted.dedicatedKey = members.bool("dedicated_key") ?? wanted.dedicatedKey
         try members.finish()
         let made = try await administration.createResource(
             wanted, ownedBy: call.organization.id, by: call.administrator)

@@ -16,7 +16,7 @@ package struct NewResource: Sendable {
     package var listed = true
     package var tenantUnaware = false
     /// Signs with a key of its own from the beginning, and with nothing until that key is imported.
-    var dedicatedKey = false
+    package var dedicatedKey = false
 
     package init(uri: String, name: String, scopes: [Resource.Scope]) {
         self.uri = uri

@@ -250,7 +250,9 @@ package struct AuthorizationFlow: Sendable {
             codeChallenge: request.codeChallenge, resourceScopes: request.resourceScopes,
             openIDScopes: request.openIDScopes, resource: place.resource.id, resourceOwner: place.resource.owner,
             organization: place.organization?.organization.id, loginHint: addressed.parameters["login_hint"],
-            mustSignIn: request.prompts.contains("login"), csrfToken: Base64URL.encode(random.generate(32)),
+            // Too old a session, or one that cannot be judged yet, is as good as none.
+            mustSignIn: request.prompts.contains("login") || (request.maxAge != nil && session == nil),
+            csrfToken: Base64URL.encode(random.generate(32)),
             binding: nil, stage: .start, createdAt: visit.now)
         return AuthorizationReply(try await page(of: try await transactions.create(transaction), visit))
     }

@@ -25,7 +25,8 @@ extension AuthorizationFlow {
     func scene(_ held: AuthorizationTransactionStore.Held, _ visit: Visit) async throws -> Scene {
         let transaction = held.transaction
         guard let issuer = try await issuers.issuer(transaction.issuer), issuer.home.organization.status == .active,
-            let client = try await catalog.client(transaction.client, in: issuer.home), client.isLive(at: visit.now),
+            let client = try await catalog.client(transaction.client, in: issuer.home, at: visit.now),
+            client.isLive(at: visit.now),
             let redirect = client.redirect(for: transaction.redirectURI),
             let owner = try await catalog.snapshot(of: transaction.resourceOwner),
             let resource = owner.resources.first(where: { $0.id == transaction.resource }), resource.status == .active

@@ -43,7 +43,7 @@ struct AddressedRequest: Sendable {
         guard let clientID = parameters["client_id"] else {
             throw Refusal.page(.malformed("The request does not say which application it comes from (client_id)."))
         }
-        guard let id = ClientID(clientID), let client = try await catalog.client(id, in: issuer.home),
+        guard let id = ClientID(clientID), let client = try await catalog.client(id, in: issuer.home, at: now),
             client.isLive(at: now)
         else {
             throw Refusal.page(.unknownClient)

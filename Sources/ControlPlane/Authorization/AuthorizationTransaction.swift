@@ -57,7 +57,7 @@ package struct AuthorizationTransaction: Codable, Sendable {
     /// Fixed by the issuer, the resource or a hint; otherwise chosen on page one.
     package let organization: OrganizationID?
     package let loginHint: String?
-    /// The person must prove who they are anew (`prompt=login`).
+    /// The person must prove who they are anew (`prompt=login`, or a session older than `max_age`).
     package let mustSignIn: Bool
     package let csrfToken: String
     /// SHA-256 of the browser-binding cookie, base64url; set by the first POST.

@@ -9,7 +9,8 @@ struct ClientAuthentication: Sendable {
     /// - Throws: `invalid_client`; unknown client, wrong secret and wrong method look the same to the client, and the
     ///   reason in the error tells them apart for the log.
     func authenticate(_ credentials: ClientCredentials, at issuer: Issuer, now: Date) async throws -> Client {
-        guard let id = ClientID(credentials.clientID), let client = try await catalog.client(id, in: issuer.home),
+        guard let id = ClientID(credentials.clientID),
+            let client = try await catalog.client(id, in: issuer.home, at: now),
             client.isLive(at: now)
         else { throw Self.refusal("client_unknown") }
         // Only the registered method works (RFC 7591 §2): a confidential client cannot become a public one by silence.

@@ -115,6 +115,7 @@ struct RefreshTokenGrant: Sendable {
                 idleExpiresAt: attempt.now + Double(settings.grantIdleLifetimeSeconds))
             outcome = try await issuance.grants.rotate(
                 rotation, in: presented.organization, guardedBy: guardian, recording: event, at: attempt.now)
+            issuance.housekeeping.expectErasure(in: presented.organization)
         case .retried(let sealed):
             successor = sealed
             let event = issuance.event(

@@ -12,17 +12,19 @@ package struct TokenIssuance: Sendable {
     let grants: GrantStore
     let database: TenantDatabase
     let refusals: RefusalLog
+    let housekeeping: Housekeeping
     let random: RandomBytes
 
     package init(
         issuers: IssuerDirectory, transactions: AuthorizationTransactionStore, database: TenantDatabase,
-        refusals: RefusalLog, random: RandomBytes
+        refusals: RefusalLog, housekeeping: Housekeeping, random: RandomBytes
     ) {
         self.issuers = issuers
         self.transactions = transactions
         grants = GrantStore(database: database)
         self.database = database
         self.refusals = refusals
+        self.housekeeping = housekeeping
         self.random = random
     }
 

@@ -50,7 +50,7 @@ def seed(admin: Admin, resources: Resources) -> dict[str, str]:
     # This server checks nothing but a signature, so it cannot tell organizations apart; that has to be said.
     plain = admin.ensure(
         "/v1/resources",
-        resource_body(resources.plain, "Plain notes", "RS256", tenant_unaware=True),
+        resource_body(resources.plain, "Plain notes", "RS256", tenant_unaware=True, dedicated_key=True),
         same=("uri",),
     )
     import_key(admin, plain["id"], resources.plain_private_key)
