@@ -16,7 +16,6 @@ let strict: [SwiftSetting] = [
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
-let tracing = Target.Dependency.product(name: "Tracing", package: "swift-distributed-tracing")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
@@ -36,7 +35,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
-        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: [.defaults, "YAML"]),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -46,7 +44,7 @@ let package = Package(
             name: "Server",
             dependencies: [
                 "API", "ControlPlane", "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis",
-                hummingbird, logging, metrics, tracing, lifecycle,
+                hummingbird, logging, metrics, lifecycle,
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdTLS", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -59,7 +57,7 @@ let package = Package(
         .target(
             name: "API",
             dependencies: [
-                "ControlPlane", "Identity", "Audit", "Tenancy", "Keys", hummingbird, logging, metrics, tracing,
+                "ControlPlane", "Audit", "Tenancy", "Keys", hummingbird, logging, metrics,
                 .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -68,12 +66,12 @@ let package = Package(
         .target(
             name: "ControlPlane",
             dependencies: [
-                "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis", logging, lifecycle,
+                "Identity", "Audit", "Tenancy", "Keys", "Postgres", "Redis", logging, lifecycle,
             ],
             swiftSettings: strict),
         .target(
             name: "Identity",
-            dependencies: ["Audit", "Tenancy", "Keys", "Outbound", "Postgres", logging],
+            dependencies: ["Audit", "Tenancy", "Keys", "Outbound", "Postgres"],
             swiftSettings: strict),
         .target(
             name: "Audit",
@@ -81,7 +79,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "Tenancy",
-            dependencies: ["Keys", "Outbound", "Postgres", "Redis", logging, lifecycle],
+            dependencies: ["Keys", "Postgres", logging, lifecycle],
             swiftSettings: strict),
         .target(
             name: "Keys",

@@ -277,7 +277,7 @@ CREATE TABLE resource_route (uri text PRIMARY KEY, organization_id uuid NOT NULL
 CREATE TABLE provider_route (identity_provider_id uuid PRIMARY KEY, organization_id uuid NOT NULL);
 -- One upstream (Stytch project and organization) signs people in to one organization, by one provider.
 CREATE TABLE upstream_route (upstream text PRIMARY KEY, organization_id uuid NOT NULL);
--- RFC 7638 thumbprints of imported keys.
+-- RFC 7638 thumbprints of imported keys whose private half is stored; a public half alone claims nothing.
 CREATE TABLE key_route (thumbprint text PRIMARY KEY, organization_id uuid NOT NULL);
 
 CREATE FUNCTION current_organization() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
@@ -298,7 +298,7 @@ CREATE FUNCTION route_of_resource(wanted text, OUT organization_id uuid, OUT res
         SELECT r.organization_id, r.resource_id FROM public.resource_route r WHERE r.uri = wanted;
     END;
 
--- Claims answer true when the name was free and is now the caller's; a domain may be claimed again by its holder.
+-- Claims answer true when the name was free and is now the caller's; a domain or a key may be claimed again by its holder.
 CREATE FUNCTION claim_slug(wanted text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
@@ -354,7 +354,7 @@ CREATE FUNCTION claim_key(wanted text) RETURNS boolean
 BEGIN
     IF public.current_organization() IS NULL THEN RAISE EXCEPTION 'no organization' USING ERRCODE = '42501'; END IF;
     INSERT INTO public.key_route VALUES (wanted, public.current_organization()) ON CONFLICT DO NOTHING;
-    RETURN FOUND;
+    RETURN EXISTS (SELECT FROM public.key_route WHERE thumbprint = wanted AND organization_id = public.current_organization());
 END $$;
 
 -- The ids of all organizations in order of creation, for the platform's own list and for background work.

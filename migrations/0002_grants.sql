@@ -26,6 +26,9 @@ CREATE TABLE "grant" (
     status text NOT NULL CHECK (status IN ('active', 'revoked')),
     revoked_reason text,
     auth_time timestamptz NOT NULL,
+    -- What policy may ask at every refresh: whether several factors were shown, and the identity provider's ceiling.
+    mfa boolean NOT NULL,
+    upstream_ceiling text[],
     -- SHA-256 of the secret that all refresh tokens of this family carry; null when none was issued.
     family_digest bytea,
     -- SHA-256 of the refresh token that may be used next, and of the one before it.

@@ -43,7 +43,7 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let resources = ResourceListEndpoint(publicURL: settings.publicURL)
     let keys = JWKSEndpoint()
     let registration = RegistrationEndpoint(registration: services.registration)
-    let token = TokenEndpoint(issuance: services.tokens)
+    let token = TokenEndpoint(issuance: services.tokens, clock: services.clock)
     let authorize = AuthorizeEndpoint(flow: services.flow, answers: answers)
 
     let router = Router(context: AppContext.self)

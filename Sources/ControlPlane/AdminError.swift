@@ -13,6 +13,9 @@ package struct FieldError: Sendable, Equatable {
         self.detail = detail
     }
 
+    /// The ``code`` of a member by which a key would be stronger than the key that makes it.
+    package static let exceedsMaker = "exceeds_maker"
+
     /// The same for an id that nobody has and for one of another organization (T-12).
     package static func unknown(_ pointer: String) -> FieldError {
         FieldError(pointer, "unknown", "There is no such thing in this organization.")
@@ -33,6 +36,8 @@ package enum AdminError: Error, Sendable, Equatable {
     case forbidden(missingScope: AdminScope)
     /// The organization's own keys may not do this, whatever their scopes.
     case platformOnly
+    /// A key was to get what the key that makes it does not have.
+    case exceedsMaker([FieldError])
     /// The request is right by itself and contradicts what is stored. The text is sent.
     case conflict(String)
     case invalid([FieldError])

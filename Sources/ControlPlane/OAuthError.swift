@@ -15,14 +15,10 @@ package struct OAuthError: Error {
         case temporarilyUnavailable = "temporarily_unavailable"
         case loginRequired = "login_required"
         case consentRequired = "consent_required"
-        case interactionRequired = "interaction_required"
         case requestNotSupported = "request_not_supported"
         case requestURINotSupported = "request_uri_not_supported"
         case invalidRedirectURI = "invalid_redirect_uri"
         case invalidClientMetadata = "invalid_client_metadata"
-        case invalidToken = "invalid_token"
-        case insufficientScope = "insufficient_scope"
-        case unsupportedTokenType = "unsupported_token_type"
     }
 
     package let code: Code

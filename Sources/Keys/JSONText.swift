@@ -205,6 +205,8 @@ package struct JSONText {
         }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isInteger, let value = Int(text) { return .integer(value) }
+        // What no double can hold (1e400) is read as different things by different readers.
+        guard let value = Double(text), value.isFinite else { throw Malformed() }
         return .number(text)
     }
 

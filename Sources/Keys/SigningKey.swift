@@ -58,18 +58,10 @@ package struct SigningKey: Sendable, Redacted {
     ///
     /// - Throws: ``KeyError``.
     package init(pem: String) throws(KeyError) {
-        let block = try PEMBlock(pem, labels: ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"])
-        switch block.label {
-        case "RSA PRIVATE KEY": try self.init(RSAPrivateKey(pkcs1: block.der))
-        case "EC PRIVATE KEY": try self.init(ec: block.der)
-        default: try self.init(pkcs8: block.der)
-        }
-        if case .rs256(let key) = material {
-            try key.checkThoroughly()
-        }
+        self = try PresentedSigningKey(pem: pem).checked()
     }
 
-    private init(ec der: [UInt8]) throws(KeyError) {
+    fileprivate init(ec der: [UInt8]) throws(KeyError) {
         do {
             try self.init(P256.Signing.PrivateKey(derRepresentation: der))
         } catch {
@@ -88,11 +80,8 @@ package struct SigningKey: Sendable, Redacted {
             privateKeyBytes: SigningKey.ed25519Prefix + [UInt8](key.rawRepresentation))
     }
 
-    private init(_ key: RSAPrivateKey) throws(KeyError) {
-        let (modulus, exponent) = try key.publicMembers()
-        try self.init(
-            .rs256(key), publicKey: VerificationKey(.rsa(modulus: modulus, exponent: exponent)),
-            privateKeyBytes: key.pkcs8())
+    fileprivate init(_ key: RSAPrivateKey) throws(KeyError) {
+        try self.init(.rs256(key), publicKey: VerificationKey(key), privateKeyBytes: key.pkcs8())
     }
 
     /// Signs once and checks it, so that halves which do not belong together never get to sign a token.
@@ -124,4 +113,76 @@ package struct SigningKey: Sendable, Redacted {
     private static let ed25519Prefix: [UInt8] = [
         0x30, 0x2E, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
     ]
+}
+
+/// A private key from outside, read and not believed yet: reading is cheap, ``checked()`` is not. Prints as "redacted".
+///
+/// So a caller can turn a key away by its algorithm, length or thumbprint before it spends anything on it.
+package struct PresentedSigningKey: Sendable, Redacted {
+    private enum Material: Sendable {
+        case rsa(RSAPrivateKey)
+        /// Elliptic curves: checked at once, since that is instant.
+        case checked(SigningKey)
+    }
+
+    private let material: Material
+    /// The public half that the file claims; ``checked()`` makes sure that it belongs to the private one.
+    package let publicKey: VerificationKey
+
+    /// Whether ``checked()`` takes long: up to a second of CPU for RSA, nothing for the others.
+    package var isExpensive: Bool {
+        if case .rsa = material { true } else { false }
+    }
+
+    /// Reads what ``SigningKey/init(pem:)`` reads.
+    ///
+    /// - Throws: ``KeyError``.
+    package init(pem: String) throws(KeyError) {
+        let block = try PEMBlock(pem, labels: ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"])
+        switch block.label {
+        case "RSA PRIVATE KEY": try self.init(RSAPrivateKey(pkcs1: block.der))
+        case "EC PRIVATE KEY": try self.init(SigningKey(ec: block.der))
+        default:
+            switch try KeyAlgorithmIdentifier(of: block.der, isPrivate: true) {
+            case .rsa: try self.init(RSAPrivateKey(pkcs8: block.der))
+            case .ec, .ed25519: try self.init(SigningKey(pkcs8: block.der))
+            }
+        }
+    }
+
+    private init(_ key: RSAPrivateKey) throws(KeyError) {
+        material = .rsa(key)
+        publicKey = try VerificationKey(key)
+    }
+
+    private init(_ key: SigningKey) {
+        material = .checked(key)
+        publicKey = key.publicKey
+    }
+
+    /// The key, once its arithmetic was checked completely: for RSA up to a second of CPU.
+    ///
+    /// - Throws: ``KeyError``.
+    package func checked() throws(KeyError) -> SigningKey {
+        switch material {
+        case .checked(let key): return key
+        case .rsa(let key):
+            let checked = try SigningKey(key)
+            try key.checkThoroughly()
+            return checked
+        }
+    }
+}
+
+extension VerificationKey {
+    fileprivate init(_ key: RSAPrivateKey) throws(KeyError) {
+        let (modulus, exponent) = try key.publicMembers()
+        try self.init(.rsa(modulus: modulus, exponent: exponent))
+    }
+
+    /// Length of an RSA key's modulus in bits; nil for the other kinds.
+    package var rsaBits: Int? {
+        guard case .rsa(let modulus, _) = members, let first = modulus.first else { return nil }
+        return modulus.count * 8 - first.leadingZeroBitCount
+    }
 }

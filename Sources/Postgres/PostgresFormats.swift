@@ -114,16 +114,21 @@ enum PostgresTime {
     /// Foundation's reference date, 2001-01-01, in PostgreSQL's microseconds.
     static let referenceEpochMicros: Int64 = 366 * 86_400 * 1_000_000
 
+    /// The years after Christ that `timestamptz` knows; microseconds of any of them fit.
+    private static let years: ClosedRange<Int64> = 1...294_276
+
     /// Reads `2026-11-23 05:52:12.123456+00`; `nil` for `infinity`, BC and anything else.
     static func micros(parsing text: UnsafeBufferPointer<UInt8>) -> Int64? {
         var rest = text[...]
         guard let year = number(&rest, until: "-"), let month = number(&rest, until: "-"),
             let day = number(&rest, until: " "), let hour = number(&rest, until: ":"),
-            let minute = number(&rest, until: ":"), (1...12).contains(month)
+            let minute = number(&rest, until: ":"), years.contains(year), (1...12).contains(month),
+            (1...31).contains(day), (0...24).contains(hour), (0...60).contains(minute)
         else { return nil }
         guard rest.count >= 5 else { return nil }
         let secondEnd = rest.startIndex + 2
-        guard let second = PostgresText.integer(UnsafeBufferPointer(rebasing: rest[..<secondEnd]), as: Int64.self)
+        guard let second = PostgresText.integer(UnsafeBufferPointer(rebasing: rest[..<secondEnd]), as: Int64.self),
+            (0...60).contains(second)
         else { return nil }
         rest = rest[secondEnd...]
         var fraction: Int64 = 0
@@ -141,9 +146,16 @@ enum PostgresTime {
         return seconds * 1_000_000 + fraction
     }
 
-    /// Writes RFC 3339 in UTC with six fraction digits, for dates inside JSON.
+    /// First and last microsecond of the years 0001…9999, counted from 2000.
+    private static let rfc3339Range: ClosedRange<Int64> = -63_082_281_600_000_000...252_455_615_999_999_999
+
+    /// Writes RFC 3339 in UTC with six fraction digits, for dates inside JSON. RFC 3339 has four digits for a year: a
+    /// date before 0001 or after 9999 becomes the nearest one inside, so that whatever is written can be read.
     static func rfc3339(_ date: Date) -> String {
-        let micros = Int64((date.timeIntervalSinceReferenceDate * 1e6).rounded()) + referenceEpochMicros
+        let nearest = (date.timeIntervalSinceReferenceDate * 1e6).rounded() + Double(referenceEpochMicros)
+        let micros =
+            Int64(exactly: nearest).map { min(max($0, rfc3339Range.lowerBound), rfc3339Range.upperBound) }
+            ?? (nearest > 0 ? rfc3339Range.upperBound : rfc3339Range.lowerBound)
         let day = micros.dividingRounding(by: 86_400_000_000)
         let inDay = micros - day * 86_400_000_000
         let (year, month, dayOfMonth) = civil(daysSince2000: day)

@@ -34,6 +34,9 @@ struct ServerConfiguration: Sendable {
     /// Key `GATEHOUSE_TRUSTED_PROXIES`: address ranges, separated by commas.
     var trustedProxies: [AddressRange]
     var identity: IdentitySettings
+    /// Key `GATEHOUSE_STYTCH_HOSTS`: hosts besides stytch.com that identity providers may be reached at, for custom
+    /// domains; separated by commas.
+    var stytchHosts: [String]
     var registration: ClientRegistration.Settings
     /// Key `GATEHOUSE_LOG_FORMAT`: json (default) or text. Key `GATEHOUSE_LOG_LEVEL`, default info.
     var logFormat: LogFormat
@@ -153,6 +156,9 @@ extension ServerConfiguration {
         }
         let proxies = proxies(&reader)
         let identity = identity(&reader, publicURL)
+        let hosts = (reader.text("GATEHOUSE_STYTCH_HOSTS") ?? "").split(separator: ",").map {
+            $0.trimmingCharacters(in: .whitespaces).lowercased()
+        }
         var registration = ClientRegistration.Settings()
         registration.quota = reader.number(
             "GATEHOUSE_REGISTRATION_QUOTA", default: registration.quota, in: 1...100_000_000)
@@ -173,7 +179,7 @@ extension ServerConfiguration {
             sequencer: PostgresSettings(conninfo: sequencer), redis: redis, masterKey: masterKey,
             olderMasterKeys: Array(keys.dropFirst()),
             trustedProxies: proxies,
-            identity: identity, registration: registration, logFormat: format, logLevel: level)
+            identity: identity, stytchHosts: hosts, registration: registration, logFormat: format, logLevel: level)
     }
 
     /// Plain http is for loopback: everywhere else tokens would travel in the clear.
@@ -212,7 +218,13 @@ extension ServerConfiguration {
             do {
                 return try MasterKey(file: path)
             } catch {
-                reader.complain("\(path) is not a master key: it must be \(hint)")
+                let problem =
+                    switch error {
+                    case .unreadable: "cannot be read"
+                    case .malformed: "does not hold 32 bytes in hex or base64"
+                    case .predictable: "holds a key that anybody could guess"
+                    }
+                reader.complain("The master key file \(path) \(problem); make one with openssl rand -hex 32.")
                 return nil
             }
         }

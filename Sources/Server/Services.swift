@@ -46,11 +46,11 @@ struct Services {
         refusals = RefusalLog(database: database, clock: clock, random: random, logger: logger)
         sequencer = Sequencer(settings: configuration.sequencer, logger: logger)
 
+        var settings = AdministrationSettings(
+            publicURL: configuration.publicURL, allowLoopbackUpstreams: configuration.isDevelopment)
+        settings.allowedUpstreamHosts = Set(configuration.stytchHosts)
         administration = Administration(
-            database: database, catalog: catalog, secrets: secrets,
-            settings: AdministrationSettings(
-                publicURL: configuration.publicURL, allowLoopbackUpstreams: configuration.isDevelopment),
-            random: random, logger: logger)
+            database: database, catalog: catalog, secrets: secrets, settings: settings, random: random, logger: logger)
 
         housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
 

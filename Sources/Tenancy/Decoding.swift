@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 package import Keys
 package import Postgres
 
@@ -38,15 +38,4 @@ package struct UnreadableColumn: Error, CustomStringConvertible {
     package let name: String
 
     package var description: String { "column \(name) holds a value this version cannot read" }
-}
-
-/// The columns of an admin list's keyset page: everything after an id, in the order of ids.
-package struct Page: Sendable {
-    package let after: UUID?
-    package let limit: Int
-
-    package init(after: UUID? = nil, limit: Int) {
-        self.after = after
-        self.limit = limit
-    }
 }

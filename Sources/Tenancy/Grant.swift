@@ -38,6 +38,10 @@ package struct Grant: Sendable, Equatable {
     package let status: Status
     package let authTime: Date
     package let family: Family?
+    /// The person had shown more than one kind of factor.
+    package let mfa: Bool
+    /// The most the identity provider said the person may have; nil when it said nothing.
+    package let upstreamCeiling: [String]?
     package let version: Int64
     package let createdAt: Date
     package let lastUsedAt: Date
@@ -46,7 +50,8 @@ package struct Grant: Sendable, Equatable {
 
     package init(
         id: GrantID, issuer: OrganizationID, user: UserID, client: ClientID, resource: ResourceID, scope: [String],
-        status: Status, authTime: Date, family: Family?, version: Int64, createdAt: Date, lastUsedAt: Date,
+        status: Status, authTime: Date, family: Family?, mfa: Bool, upstreamCeiling: [String]?, version: Int64,
+        createdAt: Date, lastUsedAt: Date,
         idleExpiresAt: Date, expiresAt: Date
     ) {
         self.id = id
@@ -58,6 +63,8 @@ package struct Grant: Sendable, Equatable {
         self.status = status
         self.authTime = authTime
         self.family = family
+        self.mfa = mfa
+        self.upstreamCeiling = upstreamCeiling
         self.version = version
         self.createdAt = createdAt
         self.lastUsedAt = lastUsedAt

@@ -4,7 +4,7 @@ package import Postgres
 
 private let columns: SQL = """
     id, issuer_organization_id, user_id, client_id, resource_id, scope, status, auth_time, family_digest, \
-    current_digest, previous_digest, previous_at, generation, successor_sealed, version, created_at, last_used_at, \
+    current_digest, previous_digest, previous_at, generation, successor_sealed, mfa, upstream_ceiling, version, created_at, last_used_at, \
     idle_expires_at, expires_at
     """
 
@@ -21,6 +21,8 @@ extension Grant {
             id: try row.id("id"), issuer: try row.id("issuer_organization_id"), user: try row.id("user_id"),
             client: try row.id("client_id"), resource: try row.id("resource_id"), scope: try row.decode("scope"),
             status: try row.word("status"), authTime: try row.decode("auth_time"), family: family,
+            mfa: try row.decode("mfa"),
+            upstreamCeiling: try row.decode("upstream_ceiling"),
             version: try row.decode("version"), createdAt: try row.decode("created_at"),
             lastUsedAt: try row.decode("last_used_at"), idleExpiresAt: try row.decode("idle_expires_at"),
             expiresAt: try row.decode("expires_at"))
@@ -65,21 +67,10 @@ package struct GrantStore: Sendable {
         ).first
     }
 
-    package func find(
-        _ grant: GrantID, in organization: OrganizationID, locking transaction: PostgresTransaction
-    ) async throws -> Grant? {
-        try await transaction.query(
-            """
-            SELECT \(columns) FROM "grant" WHERE organization_id = \(organization) AND id = \(grant) FOR UPDATE
-            """
-        ).map(Grant.init(row:)).first
-    }
-
     /// A grant together with what decides whether it may still be used.
     package struct State: Sendable {
         package let grant: Grant
         package let user: User.Status
-        package let email: String?
         package let admission: ClientAdmission.Status
     }
 
@@ -90,8 +81,8 @@ package struct GrantStore: Sendable {
             """
             SELECT g.id, g.issuer_organization_id, g.user_id, g.client_id, g.resource_id, g.scope, g.status, g.auth_time,
                    g.family_digest, g.current_digest, g.previous_digest, g.previous_at, g.generation,
-                   g.successor_sealed, g.version, g.created_at, g.last_used_at, g.idle_expires_at, g.expires_at,
-                   u.status AS user_status, u.email, a.status AS admission_status
+                   g.successor_sealed, g.mfa, g.upstream_ceiling, g.version, g.created_at, g.last_used_at, g.idle_expires_at, g.expires_at,
+                   u.status AS user_status, a.status AS admission_status
               FROM "grant" g
               JOIN "user" u ON u.organization_id = g.organization_id AND u.id = g.user_id
               JOIN client_admission a ON a.organization_id = g.organization_id AND a.client_id = g.client_id
@@ -99,7 +90,7 @@ package struct GrantStore: Sendable {
             """
         ) { row in
             State(
-                grant: try Grant(row: row), user: try row.word("user_status"), email: try row.decode("email"),
+                grant: try Grant(row: row), user: try row.word("user_status"),
                 admission: try row.word("admission_status"))
         }.first
     }
@@ -157,11 +148,12 @@ package struct GrantStore: Sendable {
             """
         let insertion: SQL = """
             INSERT INTO "grant" (organization_id, id, issuer_organization_id, user_id, client_id, resource_id, scope, status,
-                                 auth_time, family_digest, current_digest, generation, created_at, last_used_at,
+                                 auth_time, family_digest, current_digest, generation, mfa, upstream_ceiling, created_at, last_used_at,
                                  idle_expires_at, expires_at)
             SELECT \(organization), code.grant_id, \(grant.issuer), \(grant.user), \(grant.client), \(grant.resource),
                    \(grant.scope), 'active', \(grant.authTime), \(family?.familyDigest.bytes),
-                   \(family?.currentDigest.bytes), \(family?.generation ?? 0), \(grant.createdAt), \(grant.createdAt),
+                   \(family?.currentDigest.bytes), \(family?.generation ?? 0), \(grant.mfa), \(grant.upstreamCeiling),
+                   \(grant.createdAt), \(grant.createdAt),
                    \(grant.idleExpiresAt), \(grant.expiresAt)
               FROM code RETURNING id
             """
@@ -232,12 +224,7 @@ package struct GrantStore: Sendable {
                    idle_expires_at = LEAST(\(rotation.idleExpiresAt), g.expires_at)
              WHERE g.organization_id = \(organization) AND g.id = \(rotation.grant)
                AND g.current_digest = \(rotation.presented.bytes) AND g.version = \(rotation.version)
-               AND g.status = 'active' AND g.expires_at > \(now) AND g.idle_expires_at > \(now)
-               AND EXISTS (SELECT FROM "user" u WHERE u.organization_id = g.organization_id AND u.id = g.user_id
-                              AND u.status = 'active')
-               AND EXISTS (SELECT FROM client_admission a WHERE a.organization_id = g.organization_id
-                              AND a.client_id = g.client_id AND a.status = 'active')
-               AND \(guardian.condition)
+               AND \(usable(at: now)) AND \(guardian.condition)
             RETURNING g.id
             """
         return try await database.write(
@@ -246,19 +233,30 @@ package struct GrantStore: Sendable {
     }
 
     /// Records that a spent token was answered with the successor it had been answered with before, if the grant is still
-    /// as it was read.
+    /// as it was read and everything that a rotation asserts holds.
     package func retry(
         _ grant: GrantID, version: Int64, in organization: OrganizationID, guardedBy guardian: EpochGuard,
-        recording event: OutboxEvent
+        recording event: OutboxEvent, at now: Date
     ) async throws -> WriteOutcome<GrantID> {
         try await database.write(
             organization, lockedRow: grant.uuid, event: event.id,
             recorded(
                 """
-                SELECT id FROM "grant" WHERE organization_id = \(organization) AND id = \(grant)
-                   AND version = \(version) AND status = 'active' AND \(guardian.condition)
+                SELECT g.id FROM "grant" g WHERE g.organization_id = \(organization) AND g.id = \(grant)
+                   AND g.version = \(version) AND \(usable(at: now)) AND \(guardian.condition)
                 """, as: event)
         ) { try $0.id("id") }
+    }
+
+    /// That a grant `g` may still be used: it lives, its user is active and its client admitted.
+    private func usable(at now: Date) -> SQL {
+        """
+        g.status = 'active' AND g.expires_at > \(now) AND g.idle_expires_at > \(now)
+        AND EXISTS (SELECT FROM "user" u WHERE u.organization_id = g.organization_id AND u.id = g.user_id
+                       AND u.status = 'active')
+        AND EXISTS (SELECT FROM client_admission a WHERE a.organization_id = g.organization_id
+                       AND a.client_id = g.client_id AND a.status = 'active')
+        """
     }
 
     /// Erases the sealed successors that no retry may ask for any more.
@@ -314,6 +312,8 @@ package struct GrantStore: Sendable {
         of user: UserID, in organization: OrganizationID, because reason: String, _ transaction: PostgresTransaction
     ) async throws -> [GrantID] {
         try await transaction.query(
+            "DELETE FROM consent WHERE organization_id = \(organization) AND user_id = \(user)")
+        return try await transaction.query(
             """
             UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL, version = version + 1
              WHERE organization_id = \(organization) AND user_id = \(user) AND status = 'active' RETURNING id
@@ -326,6 +326,8 @@ package struct GrantStore: Sendable {
         of client: ClientID, in organization: OrganizationID, because reason: String, _ transaction: PostgresTransaction
     ) async throws -> [GrantID] {
         try await transaction.query(
+            "DELETE FROM consent WHERE organization_id = \(organization) AND client_id = \(client)")
+        return try await transaction.query(
             """
             UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL, version = version + 1
              WHERE organization_id = \(organization) AND client_id = \(client) AND status = 'active' RETURNING id

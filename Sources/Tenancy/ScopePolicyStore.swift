@@ -11,10 +11,33 @@ extension ScopePolicyStatement {
             id: try row.id("id"), name: try row.decode("name"), effect: try row.word("effect"),
             principals: try row.decodeJSON("principals", as: Principals.self),
             clients: try row.decodeJSON("clients", as: Clients.self),
-            resources: try row.decode("resources", as: [String].self).compactMap { ResourceID($0) },
-            scopes: try row.decode("scopes"), conditions: try row.decodeJSON("conditions", as: Conditions.self),
-            version: try row.decode("version"), createdAt: try row.decode("created_at"),
-            updatedAt: try row.decode("updated_at"))
+            resources: try Self.resources(of: row), scopes: try row.decode("scopes"),
+            conditions: try row.decodeJSON("conditions", as: Conditions.self), version: try row.decode("version"),
+            createdAt: try row.decode("created_at"), updatedAt: try row.decode("updated_at"))
+    }
+
+    /// What stands for a row that cannot be read: a denial of everything the row could speak of. What can be read of it
+    /// narrows the denial; whatever cannot means all there is.
+    ///
+    /// - Parameter services: clients that other statements name, since no statement can name all services at once.
+    fileprivate init(denyingWhatMayBeIn row: Row, services: [String]) throws {
+        self.init(
+            id: try row.id("id"), name: (try? row.decode("name")) ?? "unreadable", effect: .deny,
+            principals: (try? row.decodeJSON("principals", as: Principals.self))
+                ?? Principals(everyone: true, services: services),
+            clients: (try? row.decodeJSON("clients", as: Clients.self)) ?? Clients(),
+            resources: (try? Self.resources(of: row)) ?? [], scopes: (try? row.decode("scopes")) ?? ["*"],
+            conditions: (try? row.decodeJSON("conditions", as: Conditions.self)) ?? Conditions(),
+            version: (try? row.decode("version")) ?? 0, createdAt: (try? row.decode("created_at")) ?? .distantPast,
+            updatedAt: (try? row.decode("updated_at")) ?? .distantPast)
+    }
+
+    /// An id that cannot be read must not be left out: no resource at all would mean every one.
+    private static func resources(of row: Row) throws -> [ResourceID] {
+        try row.decode("resources", as: [String].self).map { text in
+            guard let id = ResourceID(text) else { throw UnreadableColumn(name: "resources") }
+            return id
+        }
     }
 }
 
@@ -27,9 +50,26 @@ package struct ScopePolicyStore: Sendable {
     }
 
     package func all(of organization: OrganizationID) async throws -> [ScopePolicyStatement] {
-        try await database.read(
-            organization, "SELECT \(columns) FROM scope_policy WHERE organization_id = \(organization) ORDER BY id",
-            as: ScopePolicyStatement.init(row:))
+        try await read(organization).statements
+    }
+
+    /// All statements, and which of them are denials that stand for a row this version cannot read: one such row takes
+    /// away what it speaks of, and not the whole organization.
+    package func read(
+        _ organization: OrganizationID
+    ) async throws -> (statements: [ScopePolicyStatement], unreadable: [ScopePolicyID]) {
+        let rows = try await database.read(
+            organization, "SELECT \(columns) FROM scope_policy WHERE organization_id = \(organization) ORDER BY id"
+        ) { row in (row: row, statement: try? ScopePolicyStatement(row: row)) }
+        let services = Set(rows.flatMap { $0.statement?.principals.services ?? [] }).sorted()
+        var unreadable: [ScopePolicyID] = []
+        let statements = try rows.map { row, statement in
+            if let statement { return statement }
+            let denial = try ScopePolicyStatement(denyingWhatMayBeIn: row, services: services)
+            unreadable.append(denial.id)
+            return denial
+        }
+        return (statements, unreadable)
     }
 
     /// - Returns: false when another statement of the organization has this name.

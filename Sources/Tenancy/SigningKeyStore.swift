@@ -34,6 +34,19 @@ package struct SigningKeyStore: Sendable {
             as: SigningKeyRecord.init(row:))
     }
 
+    /// The keys as they are now, held until the transaction ends: nobody else rotates, activates or retires one
+    /// meanwhile.
+    package func hold(
+        of organization: OrganizationID, in transaction: PostgresTransaction
+    ) async throws -> [SigningKeyRecord] {
+        try await transaction.query(
+            "SELECT id FROM signing_key WHERE organization_id = \(organization) ORDER BY id FOR UPDATE")
+        // Read by a second statement: the snapshot of the first is older than the locks it waited for.
+        return try await transaction.query(
+            "SELECT \(columns) FROM signing_key WHERE organization_id = \(organization) ORDER BY id"
+        ).map(SigningKeyRecord.init(row:))
+    }
+
     package func insert(_ key: SigningKeyRecord, in transaction: PostgresTransaction) async throws {
         try await transaction.query(
             """
@@ -43,9 +56,10 @@ package struct SigningKeyStore: Sendable {
             """)
     }
 
-    /// Takes an imported key's thumbprint for this organization, for ever.
+    /// Takes an imported key's thumbprint for this organization, for ever; again changes nothing. Only for whoever has
+    /// the private half: the public one is anybody's to show.
     ///
-    /// - Returns: false when the key was imported before, by whomever.
+    /// - Returns: false when another organization holds it.
     package func claim(thumbprint: String, in transaction: PostgresTransaction) async throws -> Bool {
         try await transaction.query("SELECT claim_key(\(thumbprint)) AS claimed")
             .first?.decode("claimed", as: Bool.self) ?? false
@@ -79,16 +93,20 @@ package struct SigningKeyStore: Sendable {
         ).isEmpty
     }
 
-    package func setStatus(
-        _ status: SigningKeyRecord.Status, of key: SigningKeyID, in organization: OrganizationID, at now: Date,
-        _ transaction: PostgresTransaction
+    /// Moves a key from one status to the next.
+    ///
+    /// - Returns: false when there is no key of that id, or its status is another one by now.
+    package func move(
+        _ key: SigningKeyID, from old: [SigningKeyRecord.Status], to status: SigningKeyRecord.Status,
+        in organization: OrganizationID, at now: Date, _ transaction: PostgresTransaction
     ) async throws -> Bool {
         try await !transaction.query(
             """
             UPDATE signing_key SET status = \(status.rawValue),
                    activated_at = CASE WHEN \(status.rawValue) = 'active' THEN \(now) ELSE activated_at END,
                    retired_at = CASE WHEN \(status.rawValue) = 'retired' THEN \(now) ELSE retired_at END
-             WHERE organization_id = \(organization) AND id = \(key) RETURNING id
+             WHERE organization_id = \(organization) AND id = \(key) AND status = ANY(\(old.map(\.rawValue)))
+            RETURNING id
             """
         ).isEmpty
     }

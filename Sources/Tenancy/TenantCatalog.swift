@@ -49,6 +49,8 @@ package final class TenantCatalog: Sendable {
         var movedEpochs: [OrganizationID: Int64] = [:]
         var lastGoodPoll: ContinuousClock.Instant?
         var polledThrough: Date?
+        /// Policy rows that cannot be read and were complained about.
+        var unreadablePolicies: Set<ScopePolicyID> = []
 
         /// Keeps reports only about what is cached; a fresh read carries its own epoch.
         mutating func compactMovedEpochs() {
@@ -128,6 +130,13 @@ package final class TenantCatalog: Sendable {
         state.withLock { $0.snapshots.remove(organization) }
     }
 
+    /// Looks whether an organization moved since it was read, and forgets it if so. For a guard that moved under a
+    /// decision, and for a race that was merely lost.
+    package func recheck(_ organization: OrganizationID) async throws {
+        guard let known = remembered(organization) else { return }
+        if try await organizations.epoch(of: organization) != known.epoch { forget(organization) }
+    }
+
     /// A client of a registry, together with the registry's snapshot it is consistent with.
     package func client(_ client: ClientID, in registry: TenantSnapshot, at now: Date) async throws -> Client? {
         let key = ClientKey(registry: registry.organization.id, client: client)
@@ -166,7 +175,7 @@ package final class TenantCatalog: Sendable {
         else { return nil }
         async let own = resources.all(of: organization)
         async let admitted = resources.admitted(by: organization)
-        async let policy = policies.all(of: organization)
+        async let policy = self.policy(of: organization)
         async let providers = providers.all(of: organization)
         async let keys = keys.all(of: organization)
         let snapshot = TenantSnapshot(
@@ -179,6 +188,20 @@ package final class TenantCatalog: Sendable {
             state.snapshots.insert(snapshot, for: organization)
         }
         return snapshot
+    }
+
+    /// The organization's policy. Rows that cannot be read deny; each is complained about once.
+    private func policy(of organization: OrganizationID) async throws -> [ScopePolicyStatement] {
+        let (statements, unreadable) = try await policies.read(organization)
+        for statement in unreadable
+        where state.withLock({ $0.unreadablePolicies.insert(statement).inserted }) {
+            logger.error(
+                "a scope policy cannot be read and denies what it speaks of",
+                metadata: [
+                    "organization": .string(organization.description), "scope_policy": .string(statement.description),
+                ])
+        }
+        return statements
     }
 
     private func unseal(_ record: SigningKeyRecord, of organization: Organization) throws -> UnsealedSigningKey {

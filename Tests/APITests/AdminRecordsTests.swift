@@ -13,9 +13,28 @@ import Testing
 @testable import API
 
 @Suite struct AdminRecordsTests {
-    /// A connection of the furnished user with a client that registered at the platform.
+    /// The clients that people of the organization gave their consent.
+    private static func consents(_ server: AdminServer, _ tenant: AdminServer.Tenant) async throws -> [ClientID] {
+        guard let organization = OrganizationID(tenant.id) else { throw AdminServer.Unexpected("no id") }
+        return try await server.administration.database.read(
+            organization, "SELECT client_id FROM consent WHERE organization_id = \(organization)"
+        ) { try $0.id("client_id") }
+    }
+
+    private static func revive(_ grant: GrantID, _ server: AdminServer, _ tenant: AdminServer.Tenant) async throws {
+        guard let organization = OrganizationID(tenant.id) else { throw AdminServer.Unexpected("no id") }
+        try await server.administration.database.transaction(organization) { transaction in
+            _ = try await transaction.query(
+                """
+                UPDATE "grant" SET status = 'active' WHERE organization_id = \(organization) AND id = \(grant)
+                """)
+        }
+    }
+
+    /// A connection, with consent, of the furnished user with a client of a registry.
     private static func connect(
-        _ server: AdminServer, _ tenant: AdminServer.Tenant, _ ids: [String: String]
+        _ server: AdminServer, _ tenant: AdminServer.Tenant, _ ids: [String: String],
+        registry: OrganizationID = .platform
     ) async throws -> (client: ClientID, grant: GrantID) {
         guard let organization = OrganizationID(tenant.id), let user = UserID(ids["user"] ?? ""),
             let resource = ResourceID(ids["resource"] ?? "")
@@ -23,25 +42,30 @@ import Testing
         let now = Date()
         let administration = server.administration
         let client = Client(
-            id: ClientID.make(at: now, .system), registry: .platform, kind: .dynamic, name: "ChatGPT",
+            id: ClientID.make(at: now, .system), registry: registry, kind: .dynamic, name: "ChatGPT",
             redirectURIs: ["https://chatgpt.example/cb"], grantTypes: ["authorization_code"], responseTypes: ["code"],
             authenticationMethod: .none, applicationType: nil, scopeCeiling: nil, clientURI: nil, logoURI: nil,
             policyURI: nil, tosURI: nil, documentURL: nil, secretDigest: nil, registrationTokenDigest: nil,
             status: .active, expiresAt: nil, version: 1, createdAt: now, updatedAt: now)
-        try await administration.database.transaction(.platform) { transaction in
+        try await administration.database.transaction(registry) { transaction in
             try await administration.clients.insert(client, in: transaction)
         }
         let grant = GrantID.make(at: now, .system)
         try await administration.database.transaction(organization) { transaction in
             _ = try await administration.clients.admit(
-                ClientAdmission(client: client.id, registry: .platform, status: .active, createdAt: now),
+                ClientAdmission(client: client.id, registry: registry, status: .active, createdAt: now),
                 by: organization, in: transaction)
             _ = try await transaction.query(
                 """
                 INSERT INTO "grant" (organization_id, id, issuer_organization_id, user_id, client_id, resource_id, scope,
-                    status, auth_time, created_at, last_used_at, idle_expires_at, expires_at)
+                    status, auth_time, mfa, created_at, last_used_at, idle_expires_at, expires_at)
                 VALUES (\(organization), \(grant), \(organization), \(user), \(client.id), \(resource), \(["read"]),
-                    'active', \(now), \(now), \(now), \(now + 3_600), \(now + 3_600))
+                    'active', \(now), false, \(now), \(now), \(now + 3_600), \(now + 3_600))
+                """)
+            _ = try await transaction.query(
+                """
+                INSERT INTO consent (organization_id, user_id, client_id, resource_id, scope, granted_at)
+                VALUES (\(organization), \(user), \(client.id), \(resource), \(["read"]), \(now))
                 """)
         }
         return (client.id, grant)
@@ -79,13 +103,34 @@ import Testing
             #expect(denied["status"] == "denied" && denied["registry"] == "platform")
             #expect(try await status(second.grant) == "revoked")
             #expect(try await status(third.grant) == "active")
+            #expect(try await Self.consents(server, tenant) == [third.client])
+            // Born while it was denied: it must not live once the client is approved.
+            try await Self.revive(second.grant, server, tenant)
             #expect(
                 try await server.done(
                     .post, "\(tenant.path)/client-approvals/\(second.client):approve", key: tenant.key)["status"]
                     == "active")
 
-            try await server.done(.post, "\(tenant.path)/users/\(ids["user"] ?? ""):disable", key: tenant.key)
+            #expect(try await status(second.grant) == "revoked")
+
+            let user = "\(tenant.path)/users/\(ids["user"] ?? "")"
+            try await server.done(.post, "\(user):disable", key: tenant.key)
             #expect(try await status(third.grant) == "revoked")
+            #expect(try await Self.consents(server, tenant).isEmpty)
+            // Born at the moment of the disabling: it must not live again when the user does.
+            try await Self.revive(third.grant, server, tenant)
+            try await server.done(.post, "\(user):enable", key: tenant.key)
+            #expect(try await status(third.grant) == "revoked")
+            // Enabling somebody who is enabled ends nothing.
+            try await Self.revive(third.grant, server, tenant)
+            try await server.done(.post, "\(user):enable", key: tenant.key)
+            #expect(try await status(third.grant) == "active")
+
+            let own = try await Self.connect(server, tenant, ids, registry: OrganizationID(tenant.id) ?? .platform)
+            let path = "\(tenant.path)/clients/\(own.client)"
+            try await server.done(.delete, path, key: tenant.key, headers: [.ifMatch: "*"])
+            #expect(try await status(own.grant) == "revoked")
+            #expect(try await Self.consents(server, tenant).isEmpty)
 
             let decision = try await server.done(
                 .post, "\(tenant.path)/scope-policies:evaluate",
@@ -111,6 +156,11 @@ import Testing
                 try await server.call(
                     .get, "\(tenant.path)/users", key: CredentialChecksum.append(to: body)
                 ).status == 401)
+            let suspension = try await server.call(.post, "\(tenant.path):suspend", key: tenant.key)
+            #expect(suspension.status == 403 && suspension.code == "platform_key_required")
+            let stronger = try await server.call(
+                .post, "\(tenant.path)/admin-keys", #"{"name":"s","scopes":["domains:verify"]}"#, key: tenant.key)
+            #expect(stronger.status == 403 && stronger.code == "exceeds_maker")
             let any: HTTPFields = [.ifMatch: "*"]
             try await server.done(
                 .patch, "\(tenant.path)/identity-providers/\(ids["provider"] ?? "")", #"{"secret":"second-secret"}"#,
@@ -122,7 +172,7 @@ import Testing
             let events = try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await sequencer.run() }
                 var events: [[String: JSONValue]] = []
-                for _ in 0..<200 where events.count < 15 {
+                for _ in 0..<200 where events.count < 18 {
                     try await Task.sleep(for: .milliseconds(50))
                     events = try await server.done(.get, "\(tenant.path)/audit/events?limit=200", key: tenant.key).rows
                 }
@@ -136,7 +186,10 @@ import Testing
                 "identity_provider.created", "identity_provider.updated", "resource.created", "client.created",
                 "policy.created", "admin.access_denied", "admin_key.auth_failed",
             ] { #expect(types.contains(type), "\(type)") }
-            #expect(types.filter { $0 == "admin.access_denied" }.count == 2)
+            #expect(
+                events.compactMap { $0["event"]?.object }.filter { $0["type"]?.string == "admin.access_denied" }
+                    .compactMap { $0["reason"]?.string }
+                    == ["missing_scope", "foreign_organization", "platform_key_required", "exceeds_maker"])
             #expect(events.compactMap { $0["seq"]?.integer } == Array(0..<events.count))
             let text = try await server.done(.get, "\(tenant.path)/audit/events?limit=200", key: tenant.key).text
             for secret in [weak["secret"], tenant.key, "very-secret", "second-secret", "gs_", "a@\(tenant.slug)"] {

@@ -26,13 +26,19 @@ struct AdminServer: Sendable {
         _ = try await makeAdministration(try TestDatabase.open()).bootstrapPlatform(at: Date())
     }
 
-    private static func makeAdministration(_ database: TenantDatabase) -> Administration {
+    /// What development has: identity providers on this machine.
+    static var development: AdministrationSettings {
+        AdministrationSettings(publicURL: publicURL, allowLoopbackUpstreams: true)
+    }
+
+    private static func makeAdministration(
+        _ database: TenantDatabase, settings: AdministrationSettings = development
+    ) -> Administration {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         return Administration(
             database: database,
             catalog: TenantCatalog(database: database, secrets: TestDatabase.secrets, logger: logger),
-            secrets: TestDatabase.secrets,
-            settings: AdministrationSettings(publicURL: publicURL, allowLoopbackUpstreams: true), logger: logger)
+            secrets: TestDatabase.secrets, settings: settings, logger: logger)
     }
 
     /// The router, without the 405 of methods that no route has.
@@ -57,17 +63,37 @@ struct AdminServer: Sendable {
     }
 
     /// Runs against the servers of the environment, with a platform key that may do everything.
-    static func run(_ body: @Sendable (AdminServer) async throws -> Void) async throws {
-        try await platform.value
+    static func run(
+        settings: AdministrationSettings = development, _ body: @Sendable (AdminServer) async throws -> Void
+    ) async throws {
         let database = try TestDatabase.open()
-        let key = try await makeAdministration(database).createPlatformAdminKey(name: "tests", at: Date()).secret
-        try await run(database: database, key: key.revealed, body)
+        try await run(database: database, key: platformKey(), settings: settings, body)
+    }
+
+    /// A fresh platform key that may do everything.
+    static func platformKey() async throws -> String {
+        try await platform.value
+        return try await makeAdministration(try TestDatabase.open())
+            .createPlatformAdminKey(name: "tests", at: Date()).secret.revealed
+    }
+
+    /// The whole server on a port of its own; `body` gets the port and a platform key.
+    static func listen(
+        logger: Logger, _ body: @Sendable (_ port: Int, _ platformKey: String) async throws -> Void
+    ) async throws {
+        let key = try await platformKey()
+        let router = try makeRouter(makeAdministration(try TestDatabase.open()))
+        try await Application(router: router, logger: logger).test(.live) { client in
+            guard let port = client.port else { throw Unexpected("no port") }
+            try await body(port, key)
+        }
     }
 
     static func run(
-        database: TenantDatabase, key: String, _ body: @Sendable (AdminServer) async throws -> Void
+        database: TenantDatabase, key: String, settings: AdministrationSettings = development,
+        _ body: @Sendable (AdminServer) async throws -> Void
     ) async throws {
-        let administration = makeAdministration(database)
+        let administration = makeAdministration(database, settings: settings)
         let router = try makeRouter(administration)
         let routes = router.routes.map { Route(method: $0.method, template: $0.path.description) }
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }

@@ -50,16 +50,10 @@ import Testing
         #expect(post.headers[.contentType] == "application/json")
     }
 
-    @Test("RL-01 RL-04 unavailable is 503, too often 429, both with Retry-After")
+    @Test("RL-01 unavailable is 503 with Retry-After")
     func retryAfter() {
         let away = OAuthErrorMiddleware.response(to: .unavailable(nil), usedAuthorizationHeader: false)
         #expect(away.status == .serviceUnavailable)
         #expect(away.headers[.retryAfter] == "2")
-        let often = OAuthErrorMiddleware.response(
-            to: OAuthError(
-                .temporarilyUnavailable, "Too often.", reason: "rate_limited", retryAfter: .milliseconds(300)),
-            usedAuthorizationHeader: false)
-        #expect(often.status == .tooManyRequests)
-        #expect(often.headers[.retryAfter] == "1")
     }
 }

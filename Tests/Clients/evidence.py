@@ -15,7 +15,7 @@ _sources = itertools.count(1)
 
 
 def source() -> dict[str, str]:
-    """Headers of a caller nobody has seen: refusals are counted by address, and the eleventh has no event of its own."""
+    """Headers of a caller nobody has seen: of one address, only the first ten refusals are events of their own."""
     number = next(_sources)
     return {"x-forwarded-for": f"198.{18 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"}
 
@@ -52,13 +52,21 @@ class Evidence:
         return self.sql(f"SELECT {counts}"), keys
 
     @contextmanager
-    def nothing_stored(self):
-        """Within, no row is added or taken in any table but those of the log, and no sign-in or code comes into being."""
-        rows, keys = self._state()
+    def no_rows_stored(self):
+        """Within, no row is added or taken in any table but those of the log."""
+        rows, _ = self._state()
         yield
-        rows_after, keys_after = self._state()
+        rows_after, _ = self._state()
         assert rows_after == rows, f"{self.TABLES}: {rows} became {rows_after}"
-        assert not keys_after - keys
+
+    @contextmanager
+    def nothing_stored(self):
+        """The same, and no sign-in or code comes into being either."""
+        with self.no_rows_stored():
+            _, keys = self._state()
+            yield
+            _, keys_after = self._state()
+            assert not keys_after - keys
 
     def events(self, organization: str | None, seconds: float = 60, **filters: str) -> list[dict]:
         """The newest events of an organization's log, or of the platform's."""

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import httpx
 import pytest
 from evidence import source
+from gatehouse_demo.admin import Admin
 from gatehouse_demo.chatgpt import claims
 from oauth import REDIRECT_URI, challenge, raw, told
 from walk import Walk, text_of
@@ -34,8 +35,6 @@ def dynamic(deployment) -> str:
 @pytest.fixture(scope="module")
 def registered(deployment) -> str:
     """A client that an administrator registered, with an https redirect."""
-    from gatehouse_demo.admin import Admin
-
     with Admin(deployment.stack.url, deployment.stack.admin_key) as admin:
         body = {
             "name": "Vouched for", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none",
@@ -100,7 +99,8 @@ def test_client_of_another_issuer_is_unknown(deployment):
 
 TRICKS = [
     # R-01
-    f"{APP}/../evil", f"{APP}/%2e%2e/evil", f"{APP}//", f"{APP}/", "https://app.example//cb", "https://app.example/./cb",
+    f"{APP}/../evil", f"{APP}/%2e%2e/evil", f"{APP}//", f"{APP}/", "https://app.example//cb",
+    "https://app.example/./cb",
     # R-02
     "https://app.example@evil.example/cb", "https://app.example:pw@evil/", "https://app.example%40evil.example/cb",
     # R-03
@@ -259,8 +259,8 @@ ERRORS = [
 
 
 def test_errors_go_to_the_client(deployment, evidence, native):
-    """AZ-05, AZ-06, AZ-08, AZ-18, AZ-20, AZ-21, AZ-22, PK-01, PK-02, PK-03, RI-02, RI-07, MCP-AS-34: error, state and iss
-    once each, no code, nothing kept, one event."""
+    """AZ-05, AZ-06, AZ-08, AZ-18, AZ-20, AZ-21, AZ-22, PK-01, PK-02, PK-03, RI-02, RI-07, MCP-AS-34: error, state and
+    iss once each, no code, nothing kept, one event."""
     replies, wrong = [], []
     with evidence.nothing_stored():
         for rule, changes, error in ERRORS:
@@ -277,7 +277,7 @@ def test_errors_go_to_the_client(deployment, evidence, native):
                 wrong.append((rule, changes, answer))
             only_characters_of_a_description(answer.get("error_description", ""))
             assert reply.headers["cache-control"] == "no-store"
-    assert not wrong
+        assert not wrong
     events = evidence.of(replies, type="authorize.denied")
     assert len(events) == len(ERRORS)
     assert all(event["client"] == native and event["outcome"] == "denied" for event in events)
@@ -319,7 +319,8 @@ def test_errors_of_clients_nobody_vouches_for(deployment, evidence, dynamic, reg
 def test_repeated_parameters(deployment, evidence, native, name):
     """AZ-10, RI-05, R-08: a page for client_id and redirect_uri, invalid_request for the rest, invalid_target for two
     resources; also with the same value twice."""
-    query, _ = deployment.platform.query(native, redirect_uri=LOOPBACK, scope="read", state="s", login_hint="a@b.example")
+    query, _ = deployment.platform.query(native, redirect_uri=LOOPBACK, scope="read", state="s",
+        login_hint="a@b.example")
     query = {"prompt": "login", "foo": "bar", **query}
     url = f"{deployment.platform.url}/oauth/authorize?{urlencode(query)}&{urlencode({name: query[name]})}"
     with evidence.nothing_stored():
@@ -397,7 +398,8 @@ def test_request_objects_are_never_fetched(deployment, native):
 
 # ---- State -------------------------------------------------------------------------------------------------------
 
-STATES = ["a+b%20c&d=\u00e9", "x" * 2048, "\u65e5\u672c\U0001f511", "<script>alert(1)</script>", "a b\tc\r\nd", "=&?#/\\%"]
+STATES = ["a+b%20c&d=\u00e9", "x" * 2048, "\u65e5\u672c\U0001f511", "<script>alert(1)</script>", "a b\tc\r\nd",
+    "=&?#/\\%"]
 
 
 def test_state_comes_back_on_errors(deployment, native):

@@ -88,7 +88,7 @@ def test_bad_redirects(deployment, evidence):
                 replies.append(reply)
                 if reply.status_code != 400 or reply.json()["error"] != "invalid_redirect_uri":
                     wrong.append((uri, reply.status_code, reply.text[:100]))
-    assert not wrong
+        assert not wrong
     events = evidence.of(replies, type="client.registered", outcome="denied")
     assert len(events) == len(replies)
 
@@ -152,11 +152,16 @@ def test_bad_metadata(deployment, evidence):
                 wrong.append((changes, reply.status_code, reply.text[:200]))
             else:
                 replies.append(reply)
-    assert not wrong, wrong
+        assert not wrong
+    # One whose members have the wrong shape is not read at all, like a body that is no JSON.
+    judged = [reply for reply in replies if "wrong type" not in reply.text]
+    assert len(judged) > 20
+    assert len(evidence.of(judged, type="client.registered", outcome="denied")) == len(judged)
 
 
 def test_application_type(deployment, evidence):
-    """RG-08, MCP-AS-29: web wants https on a foreign host; native may have loopback, a known scheme, or claimed https."""
+    """RG-08, MCP-AS-29: web wants https on a foreign host; native may have loopback, a known scheme, or claimed
+    https."""
     loopback = ["http://127.0.0.1/callback"]
     with evidence.nothing_stored():
         for uris in (loopback, ["http://localhost:8080/cb"], ["cursor://anysphere.cursor-mcp/oauth/callback"]):
@@ -172,10 +177,13 @@ def test_nothing_privileged_can_be_set(deployment, evidence):
     """RG-06, K-26, T-25: unknown and privileged members are ignored; the id is ours."""
     foreign = deployment.platform.register()
     wanted = {
-        "client_id": foreign, "client_secret": "chosen", "id": foreign, "organization_id": deployment.organizations["acme"],
-        "tenant_id": "x", "kind": "registered", "trusted": True, "skip_consent": True, "is_verified": True, "owner": "me",
+        "client_id": foreign, "client_secret": "chosen", "id": foreign,
+        "organization_id": deployment.organizations["acme"],
+        "tenant_id": "x", "kind": "registered", "trusted": True, "skip_consent": True, "is_verified": True,
+        "owner": "me",
         "created_at": "2000-01-01T00:00:00Z", "expires_at": None, "client_id_issued_at": 1, "status": "active",
-        "client_secret_expires_at": 1, "registration_access_token": "x", "scope_ceiling": ["admin"], "nonsense": {"a": []},
+        "client_secret_expires_at": 1, "registration_access_token": "x", "scope_ceiling": ["admin"],
+        "nonsense": {"a": []},
     }
     reply = register(deployment.platform, **wanted)
     assert reply.status_code == 201
@@ -203,12 +211,14 @@ def test_kept_while_in_use(deployment, evidence):
 
 def test_client_name_is_kept_as_it_is(deployment):
     """RG-14, R-21: markup and foreign scripts are text, and nothing more."""
-    for name in ("<script>alert(1)</script>", "\u65e5\u672c\u8a9e", "{{7*7}}", "A & B \"quoted\"", "'; DROP TABLE client;--"):
+    for name in ("<script>alert(1)</script>", "\u65e5\u672c\u8a9e", "{{7*7}}", "A & B \"quoted\"",
+        "'; DROP TABLE client;--"):
         assert register(deployment.platform, client_name=name).json()["client_name"] == name
 
 
 @pytest.mark.parametrize("headers,content", [
-    (JSON, b""), (JSON, b"{"), (JSON, b"[]"), (JSON, b"null"), (JSON, b'"x"'), (JSON, b"{}{}"), (JSON, b"\xef\xbb\xbf{}"),
+    (JSON, b""), (JSON, b"{"), (JSON, b"[]"), (JSON, b"null"), (JSON, b'"x"'), (JSON, b"{}{}"),
+    (JSON, b"\xef\xbb\xbf{}"),
     (JSON, b'{"redirect_uris":["https://a.example/"],"redirect_uris":["https://b.example/"]}'),
     (JSON, b'{"redirect_uris":["https://a.example/\\u0000"]}'),
     (JSON, b'{"redirect_uris":["https://a.example/"],"client_name":"a\\u0000"}'),

@@ -1,4 +1,5 @@
-"""The token endpoint: client authentication, the code grant, and what a refusal looks like (facts A2, A4, A6, B3, B5)."""
+"""The token endpoint: client authentication, the code grant, and what a refusal looks like (facts A2, A4, A6, B3,
+B5)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import httpx
 import pytest
 from evidence import source
 from gatehouse_demo.chatgpt import claims
-from oauth import REDIRECT_URI, raw, told
+from oauth import REDIRECT_URI, Code, challenge, raw, told
 from walk import Walk, forms_of
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -47,7 +48,6 @@ def browser(deployment):
 @pytest.fixture
 def code(deployment, client, browser):
     """Makes codes of alice for the module's client, or for another."""
-    from oauth import Code
 
     def make(client_id: str | None = None, issuer=None, **changes) -> Code:
         issuer = issuer or deployment.platform
@@ -90,7 +90,8 @@ def test_methods(deployment, http):
     ({"content-type": "multipart/form-data; boundary=b"}, b"--b--"),
     ({"content-type": "text/plain"}, b"grant_type=authorization_code"),
     ({"content-type": "application/x-www-form-urlencoded; charset=utf-16"}, b"grant_type=authorization_code"),
-    ({"content-type": "application/x-www-form-urlencoded", "content-encoding": "gzip"}, b"grant_type=authorization_code"),
+    ({"content-type": "application/x-www-form-urlencoded", "content-encoding": "gzip"},
+        b"grant_type=authorization_code"),
     ({}, b"grant_type=authorization_code&code=x"),
 ])
 def test_other_media_types(deployment, headers, body):
@@ -142,7 +143,8 @@ def test_query_is_not_read(deployment, client, code):
 ])
 def test_grant_types(deployment, client, grant, error):
     """TK-05, AZ-06, TK-12: missing or empty is invalid_request, what the metadata does not list is unsupported."""
-    refused(deployment.platform.token({"grant_type": grant, "client_id": client, "username": "a", "password": "b"}), error)
+    refused(deployment.platform.token({"grant_type": grant, "client_id": client, "username": "a", "password": "b"}),
+        error)
 
 
 def test_missing_parameters(deployment, client, code):
@@ -221,7 +223,8 @@ def test_client_authentication_fails(deployment, evidence):
     by_basic, secret = confidential(issuer, "client_secret_basic")
     by_post, _ = confidential(issuer, "client_secret_post")
     form = {"grant_type": "refresh_token", "refresh_token": "x"}
-    wrong_basic = issuer.token(form, headers=basic(by_basic, secret[:-1] + ("A" if secret[-1] != "A" else "B")) | source())
+    wrong_basic = issuer.token(form,
+        headers=basic(by_basic, secret[:-1] + ("A" if secret[-1] != "A" else "B")) | source())
     unknown_basic = issuer.token(form, headers=basic("cli_00000000000000000000000000", "x") | source())
     wrong_post = issuer.token(form | {"client_id": by_post, "client_secret": "nope"}, headers=source())
     unknown_none = issuer.token(form | {"client_id": "nobody"}, headers=source())
@@ -254,7 +257,8 @@ def test_failed_authentication_names_the_client(deployment, evidence):
 ])
 def test_broken_authorization_headers(deployment, value):
     """TK-07, P-07: never a 500."""
-    reply = deployment.platform.token({"grant_type": "refresh_token", "refresh_token": "x"}, headers={"authorization": value})
+    reply = deployment.platform.token({"grant_type": "refresh_token", "refresh_token": "x"},
+        headers={"authorization": value})
     refused(reply, "invalid_client", 401)
     assert "www-authenticate" in reply.headers
 
@@ -380,7 +384,8 @@ def test_refused_codes_are_recorded(deployment, client, code, evidence):
     assert {event["reason"] for event in events} == {"code_malformed", "verifier_wrong"}
 
 
-@pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "+", "v" * 42 + "=", "v" * 42 + " ", "\u00e9" * 43])
+@pytest.mark.parametrize("verifier",
+    ["v" * 42, "v" * 129, "v" * 42 + "+", "v" * 42 + "=", "v" * 42 + " ", "\u00e9" * 43])
 def test_verifiers_of_the_wrong_shape(deployment, code, verifier):
     """PK-04: too short, too long, foreign characters; none of them opens anything."""
     fresh = code()
@@ -391,8 +396,6 @@ def test_verifiers_of_the_wrong_shape(deployment, code, verifier):
 
 def test_challenge_is_no_verifier(deployment, code):
     """K-02: who saw the authorization request cannot redeem with what it held."""
-    from oauth import challenge
-
     fresh = code()
     refused(deployment.platform.redeem(fresh, code_verifier=challenge(fresh.verifier)), "invalid_grant")
 
@@ -465,7 +468,8 @@ def test_code_expires(deployment, code, evidence):
     for key in evidence.redis("--scan", "--pattern", "*:code"):
         lifetimes.append(int(evidence.redis("TTL", key)[0]))
         evidence.redis("DEL", key)
-    assert lifetimes and all(0 < seconds <= 60 for seconds in lifetimes)
+    # The code of another test may have had less than a second left, or none.
+    assert max(lifetimes) > 50 and all(seconds == -2 or 0 <= seconds <= 60 for seconds in lifetimes)
     refused(deployment.platform.redeem(fresh), "invalid_grant")
 
 

@@ -22,7 +22,9 @@ class Walk(Browser):
     def __init__(self, deployment, person: Person):
         super().__init__(person)
         self.base = deployment.stack.url
-        #: Every reply, redirects included.
+        self._mails = 0
+        self._given: dict = {}
+        # Every reply, redirects included.
         self.replies: list[httpx.Response] = []
 
     def follow(self, request: httpx.Request) -> httpx.Response:
@@ -53,7 +55,11 @@ class Walk(Browser):
         """What the person's answer to the page's form would be, changed; None leaves a field out."""
         form = next(form for form in forms_of(page) if form.method == "post")
         here = urlsplit(str(page.url))
-        data = {**self._filled(form, text_of(page), str(page.url)), **changes}
+        self._given = changes
+        try:
+            data = {**self._filled(form, text_of(page), str(page.url)), **changes}
+        finally:
+            self._given = {}
         headers = {"origin": f"{here.scheme}://{here.netloc}", "referer": str(page.url)} | (headers or {})
         return self.http.build_request(
             "POST", urljoin(str(page.url), form.action),
@@ -64,3 +70,7 @@ class Walk(Browser):
     def send(self, page: httpx.Response, headers: dict[str, str] | None = None, **changes) -> httpx.Response:
         """Sends it, and follows."""
         return self.follow(self.submission(page, headers, **changes))
+
+    def _answer_to(self, name: str) -> str | None:
+        # What a test types needs no look into the mail.
+        return (self._given[name] or "") if name in self._given else super()._answer_to(name)

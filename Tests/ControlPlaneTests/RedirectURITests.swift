@@ -16,7 +16,9 @@ struct RedirectURITests {
             "http://127.1/", "http://0.0.0.0/", "http://[::ffff:127.0.0.1]/", "http://127.0.0.1.evil.example/",
             "https://localhost/cb", "https://app.example./cb", "https://app.example:0/cb",
             "https://app.example:99999/cb",
-            "myapp:/cb", "cursor://evil/oauth/callback", "https://app%2eexample/cb", "HTTPS://app.example/cb",
+            "https://[zz]/cb", "https://-,=!.x/cb", "https://0x7f.1/cb", "https://127.1/cb", "https://a.example/%zz",
+            "https://a.example/%", "https://a..example/", "myapp:/cb", "cursor://evil/oauth/callback",
+            "https://app%2eexample/cb", "HTTPS://app.example/cb",
         ])
     func refused(text: String) {
         #expect(RedirectURI(text) == nil)

@@ -54,7 +54,8 @@ struct ScopePolicyTests {
             ScopeRequest(
                 principal: .user(user ?? alice, groups: [], roles: []), client: client ?? self.client(),
                 resource: resource,
-                scopes: asked, address: address, authTime: authTime, mfa: mfa, upstreamCeiling: upstream),
+                scopes: RequestedScopes(asked), address: address, authTime: authTime, mfa: mfa,
+                upstreamCeiling: upstream),
             at: now)
     }
 
@@ -107,6 +108,32 @@ struct ScopePolicyTests {
         #expect(decide(open, client: client(ceiling: ["read"])).granted == ["read"])
         #expect(decide(open, upstream: ["write", "unknown"]).granted == ["write"])
         #expect(decide([], upstream: ["read"]).granted.isEmpty)
+    }
+
+    @Test("a deny and the ceilings bind implied scopes too")
+    func barredImplications() {
+        let statements = [statement("write", scopes: ["write"]), statement("no-read", .deny, scopes: ["read"])]
+        let decision = decide(statements, asked: ["write"])
+        #expect(decision.granted == ["write"])
+        #expect(decision.effective == ["write"])
+        #expect(decide([statement("all", scopes: ["*"])], asked: ["admin"], upstream: ["admin"]).effective == ["admin"])
+    }
+
+    @Test("TK-20 naming scopes that are gone is never taken for naming none")
+    func namedButGone() {
+        let request = ScopeRequest(
+            principal: .user(alice, groups: [], roles: []), client: client(), resource: resource,
+            scopes: .named([]), address: nil, authTime: nil, mfa: false, upstreamCeiling: nil)
+        let decision = ScopePolicy([statement("all", scopes: ["*"])]).decide(request, at: now)
+        #expect(decision.granted.isEmpty && decision.effective.isEmpty)
+    }
+
+    @Test("what was not shown is not granted")
+    func offered() {
+        let request = ScopeRequest(
+            principal: .user(alice, groups: [], roles: []), client: client(), resource: resource,
+            scopes: .all, address: nil, authTime: nil, mfa: false, upstreamCeiling: nil, offered: ["read"])
+        #expect(ScopePolicy([statement("all", scopes: ["*"])]).decide(request, at: now).granted == ["read"])
     }
 
     @Test("conditions: what is not known makes an allow fail and a deny hold")

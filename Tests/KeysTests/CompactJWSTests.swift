@@ -192,7 +192,7 @@ import Testing
 
     @Test(
         "K-12 time claims spelt as text, fraction, exponent or beyond 64 bits are no integers",
-        arguments: [#""1300819380""#, "1.5", "1e400", "1E3", "99999999999999999999", "true", "null", "[1]", "-1"])
+        arguments: [#""1300819380""#, "1.5", "1e300", "1E3", "99999999999999999999", "true", "null", "[1]", "-1"])
     func timeClaims(spelling: String) throws {
         let token = Self.encode(#"{"alg":"ES256"}"#) + "." + Self.encode(#"{"exp":\#(spelling)}"#) + ".AAAA"
         let claims = try #require(CompactJWS.parse(token, expecting: [.es256]).claims)

@@ -24,6 +24,21 @@ struct AdminCall: Sendable {
         return id
     }
 
+    // MARK: Parameters
+
+    /// Writes take no parameters in the URL, and no `Idempotency-Key`. One that were ignored would do harm: `dry_run=true`
+    /// would write, and a repeated request would be done twice.
+    func refuseWhatWritesDoNotKnow() throws(AdminError) {
+        guard request.rawQuery.isEmpty else {
+            throw .malformed("This call takes no parameters in its URL; dry_run is not supported yet.")
+        }
+        guard request.headers[.idempotencyKey] == nil else {
+            throw .malformed(
+                "Idempotency-Key is not supported yet. Send the request without it, and look what is there before you repeat it."
+            )
+        }
+    }
+
     // MARK: Conditions
 
     /// What `If-Match` says; absent means any version.
@@ -65,24 +80,30 @@ struct AdminCall: Sendable {
 
     /// Makes sure that a call without arguments has none: no body, whatever its announced type, or an empty object.
     func noBody() async throws {
-        let bytes = Array(try await request.wholeBody(upTo: JSONBody.largest).readableBytesView)
-        guard !bytes.isEmpty else { return }
-        guard MediaTypeName(request.headers[.contentType])?.essence == "application/json" else {
-            throw AdminError.unsupportedMediaType
+        let value = try await refusing { () -> JSONValue? in
+            let bytes = try await JSONBody.bytes(of: request)
+            guard !bytes.isEmpty else { return nil }
+            guard MediaTypeName(request.headers[.contentType])?.essence == "application/json" else {
+                throw JSONBody.Refusal.mediaType
+            }
+            return try JSONBody(bytes: bytes).value
         }
-        guard let body = try? JSONBody(bytes: bytes) else { throw AdminError.notJSON }
-        try Members(body.value, isPatch: false).finish()
+        if let value { try Members(value, isPatch: false).finish() }
     }
 
     private func json(_ mediaTypes: Set<String>) async throws -> JSONValue {
+        try await refusing { try await JSONBody(request, mediaTypes: mediaTypes).value }
+    }
+
+    private func refusing<Value>(_ read: () async throws -> Value) async throws -> Value {
         do {
-            return try await JSONBody(request, mediaTypes: mediaTypes).value
+            return try await read()
         } catch JSONBody.Refusal.mediaType {
             throw AdminError.unsupportedMediaType
         } catch JSONBody.Refusal.tooLarge {
             throw AdminError.tooLarge
         } catch JSONBody.Refusal.malformed {
-            throw AdminError.notJSON
+            throw AdminError.malformed("The body is not valid JSON in UTF-8, or ended early.")
         }
     }
 
@@ -115,12 +136,12 @@ extension HTTPField.Name {
         guard let name = HTTPField.Name("Audit-Event") else { preconditionFailure("no header name") }
         return name
     }()
+    static let idempotencyKey: HTTPField.Name = {
+        guard let name = HTTPField.Name("Idempotency-Key") else { preconditionFailure("no header name") }
+        return name
+    }()
     static let link: HTTPField.Name = {
         guard let name = HTTPField.Name("Link") else { preconditionFailure("no header name") }
         return name
     }()
-}
-
-extension AdminError {
-    fileprivate static let notJSON = AdminError.malformed("The body is not valid JSON in UTF-8.")
 }

@@ -51,13 +51,16 @@ extension Problem {
             self.init(
                 .forbidden, code: "platform_key_required", title: "Only the platform may do this",
                 detail: "Ask whoever runs this server.")
+        case .exceedsMaker(let errors):
+            self.init(
+                .forbidden, code: FieldError.exceedsMaker, title: "A key can give only what it has itself",
+                detail: "See errors for each member.", fields: Self.fields(errors))
         case .conflict(let detail):
             self.init(.conflict, code: "conflict", title: "This contradicts what is there", detail: detail)
         case .invalid(let errors):
             self.init(
                 .unprocessableContent, code: "invalid", title: "The request is not valid",
-                detail: "See errors for each member.",
-                fields: errors.map { Field(pointer: $0.pointer, code: $0.code, detail: $0.detail) })
+                detail: "See errors for each member.", fields: Self.fields(errors))
         case .preconditionRequired:
             self.init(
                 .preconditionRequired, code: "precondition_required", title: "If-Match is required",
@@ -76,6 +79,10 @@ extension Problem {
         case .unavailable(let retryAfter):
             self = .unavailable(retryAfter: retryAfter)
         }
+    }
+
+    private static func fields(_ errors: [FieldError]) -> [Field] {
+        errors.map { Field(pointer: $0.pointer, code: $0.code, detail: $0.detail) }
     }
 
     private static func challenge(_ parameters: String? = nil) -> String {

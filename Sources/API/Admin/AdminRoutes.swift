@@ -92,10 +92,16 @@ struct AdminRouteTable {
                 }
             group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
                 let organization = try await gate.organization(place, context, holding: scope)
-                return try await handler(
-                    AdminCall(
-                        request: request, administrator: context.administrator, organization: organization,
-                        parameters: context.parameters, cursors: cursors, publicURL: publicURL))
+                let call = AdminCall(
+                    request: request, administrator: context.administrator, organization: organization,
+                    parameters: context.parameters, cursors: cursors, publicURL: publicURL)
+                if method != .get { try call.refuseWhatWritesDoNotKnow() }
+                do {
+                    return try await handler(call)
+                } catch let error as AdminError {
+                    try await gate.authentication.recordDenial(of: context.administrator, error)
+                    throw error
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ struct SigningKeysEndpoint: Sendable {
         table.post("signing-keys", .signingKeysWrite, in: .platform, .organization, use: importKey)
         table.get("signing-keys/{key}", .signingKeysRead, in: .platform, .organization, use: get)
         table.post("signing-keys/{key}:rotate", .signingKeysWrite, in: .platform, .organization, use: rotate)
+        table.post("signing-keys/{key}:activate", .signingKeysWrite, in: .platform, .organization, use: activate)
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -50,6 +51,13 @@ struct SigningKeysEndpoint: Sendable {
     private func rotate(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
         let done = try await administration.rotateSigningKey(
+            call.id("key"), of: call.organization, by: call.administrator)
+        return call.reply(.ok, Self.json(done.value), event: done.event)
+    }
+
+    private func activate(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let done = try await administration.activateSigningKey(
             call.id("key"), of: call.organization, by: call.administrator)
         return call.reply(.ok, Self.json(done.value), event: done.event)
     }

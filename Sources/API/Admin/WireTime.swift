@@ -9,11 +9,16 @@ enum WireTime {
         String(Timestamp.text(time).dropLast(4)) + "Z"
     }
 
-    /// - Returns: nil for what is not RFC 3339 with an offset.
+    /// From the first second of the year 0001 to the last of 9999, in UTC: what RFC 3339 can write.
+    private static let range: ClosedRange<TimeInterval> = -62_135_596_800...253_402_300_799
+
+    /// - Returns: nil for what is not RFC 3339 with an offset, or lies outside the years 0001…9999.
     static func parse(_ text: String) -> Date? {
         guard text.utf8.count <= 40 else { return nil }
-        if let time = try? Date.ISO8601FormatStyle(includingFractionalSeconds: true).parse(text) { return time }
-        return try? Date.ISO8601FormatStyle().parse(text)
+        let time =
+            (try? Date.ISO8601FormatStyle(includingFractionalSeconds: true).parse(text))
+            ?? (try? Date.ISO8601FormatStyle().parse(text))
+        return time.flatMap { range.contains($0.timeIntervalSince1970) ? $0 : nil }
     }
 }
 

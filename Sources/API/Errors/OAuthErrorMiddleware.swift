@@ -47,13 +47,13 @@ struct OAuthErrorMiddleware: RouterMiddleware {
 
     private static func status(of error: OAuthError) -> HTTPResponse.Status {
         switch error.code {
-        case .invalidClient, .invalidToken: .unauthorized
-        case .accessDenied, .insufficientScope: .forbidden
-        case .temporarilyUnavailable: error.reason == "rate_limited" ? .tooManyRequests : .serviceUnavailable
+        case .invalidClient: .unauthorized
+        case .accessDenied: .forbidden
+        case .temporarilyUnavailable: .serviceUnavailable
         case .serverError: .internalServerError
         case .invalidRequest, .invalidGrant, .unauthorizedClient, .unsupportedGrantType, .invalidScope, .invalidTarget,
-            .unsupportedResponseType, .loginRequired, .consentRequired, .interactionRequired, .requestNotSupported,
-            .requestURINotSupported, .invalidRedirectURI, .invalidClientMetadata, .unsupportedTokenType:
+            .unsupportedResponseType, .loginRequired, .consentRequired, .requestNotSupported,
+            .requestURINotSupported, .invalidRedirectURI, .invalidClientMetadata:
             .badRequest
         }
     }

@@ -4,10 +4,12 @@ import HTTPTypes
 import Hummingbird
 import Keys
 import NIOCore
+import Tenancy
 
 /// `POST I/oauth/token` (RFC 6749 §3.2; OAuth 2.1 §3.2).
 struct TokenEndpoint: Sendable {
     let issuance: TokenIssuance
+    let clock: WallClock
 
     @Sendable func post(_ request: Request, _ context: IssuerContext) async throws -> Response {
         var grant = "none"
@@ -17,8 +19,9 @@ struct TokenEndpoint: Sendable {
             let wanted = try TokenRequest(form)
             grant = wanted.grantType
             let tokens = try await issuance.issue(
-                wanted, to: ClientCredentials(request.headers, form), from: context.issuer, request: context.request,
-                at: context.now)
+                wanted, to: ClientCredentials(request.headers, form), from: context.issuer.id, request: context.request,
+                // Not the moment the head arrived: a body may have taken long.
+                at: clock.now())
             Self.count(grant, outcome: "issued", reason: "none")
             return TokenResponse(tokens).response
         } catch let error as OAuthError {

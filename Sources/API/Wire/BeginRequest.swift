@@ -57,6 +57,8 @@ struct BeginRequest: RouterMiddleware {
         context.logger[metadataKey: "request_id"] = .string(context.request.id.description)
         if let traceID = context.request.traceID { context.logger[metadataKey: "trace_id"] = .string(traceID) }
         var response = try await next(request, context)
+        // RFC 9110 §9.3.2: never a body, errors included.
+        if request.method == .head { response = response.createHeadResponse() }
         response.headers[.requestID] = context.request.id.description
         response.headers[.xContentTypeOptions] = "nosniff"
         if settings.isSecure { response.headers[.strictTransportSecurity] = "max-age=31536000" }

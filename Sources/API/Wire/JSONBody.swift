@@ -24,11 +24,25 @@ struct JSONBody: Sendable {
         guard let type = MediaTypeName(request.headers[.contentType]), mediaTypes.contains(type.essence), type.isUTF8,
             request.headers[.contentEncoding] == nil
         else { throw Refusal.mediaType }
+        try self.init(bytes: try await Self.bytes(of: request))
+    }
+
+    /// The body of a request, which may hold anything.
+    ///
+    /// - Throws: ``Refusal/tooLarge``; ``Refusal/malformed`` for a body shorter than it was announced; 400 for one that broke
+    ///   off, and 408 for one that never came to its end.
+    static func bytes(of request: Request) async throws -> [UInt8] {
+        let body: ByteBuffer
         do {
-            try self.init(bytes: Array(try await request.wholeBody(upTo: Self.largest).readableBytesView))
+            body = try await request.wholeBody(upTo: largest)
         } catch let error as HTTPError where error.status == .contentTooLarge {
             throw Refusal.tooLarge
         }
+        // What a lost connection leaves looks like a whole body, unless one knows how long it was meant to be.
+        if let announced = request.headers[.contentLength].flatMap({ Int($0) }), body.readableBytes < announced {
+            throw Refusal.malformed
+        }
+        return Array(body.readableBytesView)
     }
 
     /// - Throws: ``Refusal/malformed``.

@@ -174,10 +174,28 @@ extension Request {
         if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit {
             throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
         }
+        let deadline = ContinuousClock.now + Self.bodyDeadline
+        var whole = ByteBuffer()
         do {
-            return try await body.collect(upTo: limit)
-        } catch is NIOTooManyBytesError {
-            throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
+            for try await part in body {
+                guard whole.readableBytes + part.readableBytes <= limit else {
+                    throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
+                }
+                // A body that drips holds memory for as long as it likes (P-03).
+                guard ContinuousClock.now < deadline else {
+                    throw HTTPError(.requestTimeout, headers: [.connection: "close"])
+                }
+                whole.writeImmutableBuffer(part)
+            }
+        } catch let error as HTTPError {
+            throw error
+        } catch {
+            // The other side hung up in the middle: nothing of ours failed.
+            throw HTTPError(.badRequest, headers: [.connection: "close"])
         }
+        return whole
     }
+
+    /// How long a body may take.
+    private static var bodyDeadline: Duration { .seconds(15) }
 }

@@ -53,6 +53,15 @@ package struct AdminAuthentication: Sendable {
         return Administrator(key: key, request: request, now: now)
     }
 
+    /// Writes down a refusal by which an authenticated key was kept from what it may not do; other errors are no denials.
+    package func recordDenial(of administrator: Administrator, _ error: AdminError) async throws {
+        switch error {
+        case .platformOnly: try await recordDenial(of: administrator, reason: "platform_key_required")
+        case .exceedsMaker: try await recordDenial(of: administrator, reason: FieldError.exceedsMaker)
+        default: break
+        }
+    }
+
     /// Writes down that an authenticated key asked for more than it may.
     ///
     /// The event goes to the log of the key's own organization: it is that organization's key that misbehaves.

@@ -32,6 +32,8 @@ extension Administration {
     }
 
     /// Makes a key that can do at most what its maker can: scopes, organization, addresses and end are a subset.
+    ///
+    /// - Throws: ``AdminError/exceedsMaker(_:)`` for a key that could do more.
     package func createAdminKey(
         _ wanted: NewAdminKey, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<IssuedAdminKey> {
@@ -44,9 +46,12 @@ extension Administration {
         }
         if let limit = administrator.key?.expiresAt {
             checks.require(
-                wanted.expiresAt.map { $0 <= limit } == true, "/expires_at", "exceeds_maker",
+                wanted.expiresAt.map { $0 <= limit } == true, "/expires_at", FieldError.exceedsMaker,
                 "A key cannot outlive the key that makes it.")
         }
+        // Before everything else that may be wrong: who tries to gain power is refused for that, and recorded.
+        let excesses = checks.errors.filter { $0.code == FieldError.exceedsMaker }
+        if !excesses.isEmpty { throw AdminError.exceedsMaker(excesses) }
         try checks.finish()
         let id = AdminKeyID.make(at: administrator.now, random)
         let credential = AdminCredential(organization: organization, key: id, random)
@@ -91,7 +96,7 @@ extension FieldChecks {
                 continue
             }
             require(
-                administrator.holds(scope), "/scopes/\(index)", "exceeds_maker",
+                administrator.holds(scope), "/scopes/\(index)", FieldError.exceedsMaker,
                 "A key can give only scopes that it holds itself.")
             require(
                 organization == .platform || !scope.isPlatformOnly, "/scopes/\(index)", "platform_only",
@@ -106,10 +111,11 @@ extension FieldChecks {
         }
         guard let limits = administrator.key?.cidrs, !limits.isEmpty else { return }
         require(
-            !cidrs.isEmpty, "/cidrs", "exceeds_maker", "A key for certain addresses can make only keys for these.")
+            !cidrs.isEmpty, "/cidrs", FieldError.exceedsMaker,
+            "A key for certain addresses can make only keys for these.")
         for (index, range) in cidrs.enumerated() {
             require(
-                limits.contains { range.isAddressRange(within: $0) }, "/cidrs/\(index)", "exceeds_maker",
+                limits.contains { range.isAddressRange(within: $0) }, "/cidrs/\(index)", FieldError.exceedsMaker,
                 "A key can give only addresses that it may be used from itself.")
         }
     }

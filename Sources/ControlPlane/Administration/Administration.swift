@@ -14,6 +14,12 @@ package struct AdministrationSettings: Sendable {
     package var publicURL: String
     /// Development only: identity providers may be reached at loopback URLs.
     package var allowLoopbackUpstreams = false
+    /// Key `GATEHOUSE_STYTCH_HOSTS`. Hosts beside `stytch.com` and its subdomains that project secrets may be sent to, in
+    /// lower case; for custom domains of Stytch projects. Default none.
+    package var allowedUpstreamHosts: Set<String> = []
+    /// How long a new signing key is published before it may sign, so that every cached JWK Set has it by then. Default
+    /// 300 s.
+    package var keyPublicationLead: Duration = .seconds(300)
 
     package init(publicURL: String, allowLoopbackUpstreams: Bool = false) {
         self.publicURL = publicURL

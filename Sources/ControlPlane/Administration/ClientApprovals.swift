@@ -26,14 +26,14 @@ extension Administration {
         return try await approval(admission)
     }
 
-    /// Lets people of the organization connect with a client.
+    /// Lets people of the organization connect with a client. Connections that began at the very moment of a denial end now.
     package func approveClient(
         _ client: ClientID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Approval> {
         try await decide(.active, about: client, in: organization, by: administrator)
     }
 
-    /// Keeps a client out of the organization; every connection made with it ends.
+    /// Keeps a client out of the organization; every connection made with it ends, and what people allowed it is forgotten.
     package func denyClient(
         _ client: ClientID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Approval> {
@@ -53,14 +53,14 @@ extension Administration {
                     of: id, to: status, by: organization, at: administrator.now, in: transaction)
             else { throw AdminError.notFound }
             var metadata: [String: String] = [:]
-            if status == .denied {
-                let ended = try await grants.revokeAll(
-                    of: id, in: organization, because: AuditEventType.clientRejected.rawValue, transaction)
+            let type: AuditEventType = status == .denied ? .clientRejected : .clientApproved
+            if status == .denied || old.admission.status == .denied {
+                let ended = try await grants.revokeAll(of: id, in: organization, because: type.rawValue, transaction)
+                try await users.forgetConsents(to: id, in: organization, transaction)
                 metadata["grants_ended"] = "\(ended.count)"
             }
             return AdminChange(
-                value: Approval(admission: admission, client: old.client),
-                type: status == .denied ? .clientRejected : .clientApproved,
+                value: Approval(admission: admission, client: old.client), type: type,
                 target: AuditEvent.Target(type: "client", id: id.description, name: old.client?.name),
                 changes: .between(
                     ["status": .string(old.admission.status.rawValue)], ["status": .string(status.rawValue)]),

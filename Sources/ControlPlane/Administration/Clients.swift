@@ -140,7 +140,7 @@ extension Administration {
         }
     }
 
-    /// Removes a client; every connection of this organization made with it ends.
+    /// Removes a client; every connection of this organization made with it ends, and what people allowed it is forgotten.
     package func deleteClient(
         _ id: ClientID, if condition: VersionCondition, in registry: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Client> {
@@ -154,6 +154,7 @@ extension Administration {
                 else { throw LostUpdate() }
                 let ended = try await grants.revokeAll(
                     of: id, in: registry, because: AuditEventType.clientDeleted.rawValue, transaction)
+                try await users.forgetConsents(to: id, in: registry, transaction)
                 return AdminChange(
                     value: old, type: .clientDeleted, target: old.auditTarget, changes: .between(old.facts, [:]),
                     client: old.wireID, metadata: ["grants_ended": "\(ended.count)"], isCached: true)

@@ -104,7 +104,6 @@ extension Administration {
         var checks = FieldChecks()
         if let name = update.name { checks.name(name, "/name") }
         if let secret = update.secret { check(secret, &checks) }
-        if case .set(let url) = update.baseURL { check(baseURL: url, &checks) }
         if let domains { try await check(domains, of: organization.id, &checks) }
         try checks.finish()
         return try await retryingLostUpdates(condition) {
@@ -114,6 +113,7 @@ extension Administration {
             new.name = update.name ?? old.name
             new.status = update.status ?? old.status
             new.configuration.baseURL = update.baseURL.applied(to: old.configuration.baseURL)
+            try check(wanted: new, insteadOf: old, isSecretNew: update.secret != nil)
             new.authoritativeDomains = domains ?? old.authoritativeDomains
             if let secret = update.secret {
                 new.sealedSecret = try secrets.seal(secret.bytes, for: organization, .providerSecret(id))
@@ -163,13 +163,32 @@ extension Administration {
             "invalid", "A project secret has 1 to 512 visible ASCII characters.")
     }
 
-    /// The secret goes there, so it has to be TLS, or this machine in development.
+    /// A stored secret is never sent where its owner did not mean it to go: who changes the place has to know the secret.
+    private func check(
+        wanted: IdentityProviderRecord, insteadOf old: IdentityProviderRecord, isSecretNew: Bool
+    ) throws(AdminError) {
+        let isMoved = wanted.configuration.baseURL != old.configuration.baseURL
+        var checks = FieldChecks()
+        checks.require(
+            isSecretNew || !isMoved, "/secret", "required",
+            "The stored secret is sent to no other place: send it together with the new base_url.")
+        if isMoved || isSecretNew { check(baseURL: wanted.configuration.baseURL, &checks) }
+        try checks.finish()
+    }
+
+    /// The secret goes there: to Stytch or a host the operator named, by TLS; in development to any https host, and to this
+    /// machine.
     private func check(baseURL: String?, _ checks: inout FieldChecks) {
         guard let baseURL else { return }
-        let uri = ResourceURI(baseURL)
-        let isLoopback = settings.allowLoopbackUpstreams && uri?.isLoopback == true
+        guard let uri = ResourceURI(baseURL), uri.scheme == "https" || uri.isLoopback else {
+            checks.require(false, "/base_url", "invalid", "The base URL has to be an https URL.")
+            return
+        }
+        let isStytch = uri.host == "stytch.com" || uri.host.hasSuffix(".stytch.com")
         checks.require(
-            uri?.scheme == "https" || isLoopback, "/base_url", "invalid", "The base URL has to be an https URL.")
+            (uri.scheme == "https" && (isStytch || settings.allowedUpstreamHosts.contains(uri.host)))
+                || settings.allowLoopbackUpstreams, "/base_url", "not_allowed",
+            "The base URL has to be https at stytch.com, a host below it, or one that this server's operator allows.")
     }
 
     private func check(_ domains: [String], of organization: OrganizationID, _ checks: inout FieldChecks) async throws {

@@ -50,6 +50,7 @@ extension Administration {
     package func createResource(
         _ wanted: NewResource, ownedBy owner: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Resource> {
+        try checkWidening(from: [owner], to: wanted.acceptedIssuers ?? [owner], by: administrator)
         var checks = FieldChecks()
         let uri = ResourceURI(wanted.uri)
         checks.require(
@@ -90,6 +91,7 @@ extension Administration {
             try condition.check(old.version)
             var wanted = update.applied(to: old)
             wanted.acceptedIssuers = Set(wanted.acceptedIssuers).sorted()
+            try checkWidening(from: old.acceptedIssuers, to: wanted.acceptedIssuers, by: administrator)
             var checks = FieldChecks()
             checks.resource(wanted)
             try await checkIssuers(of: wanted, &checks)
@@ -161,8 +163,9 @@ extension Administration {
                     try await resources.delete(old, in: transaction)
                 else { throw LostUpdate() }
                 for key in ownKeys {
-                    _ = try await signingKeys.setStatus(
-                        .retired, of: key.id, in: owner, at: administrator.now, transaction)
+                    _ = try await signingKeys.move(
+                        key.id, from: [.published, .active], to: .retired, in: owner, at: administrator.now,
+                        transaction)
                 }
                 return AdminChange(
                     value: old, type: .resourceDeleted, target: old.auditTarget, changes: .between(old.facts, [:]),
@@ -188,6 +191,15 @@ extension Administration {
             return AdminChange(
                 value: stored, type: type, target: stored.auditTarget, changes: .between(old.facts, stored.facts),
                 isCached: true)
+        }
+    }
+
+    /// The platform issuer serves every organization; that it issues for a resource is the platform's to decide.
+    private func checkWidening(
+        from old: [OrganizationID], to wanted: [OrganizationID], by administrator: Administrator
+    ) throws(AdminError) {
+        guard administrator.isPlatform || old.contains(.platform) || !wanted.contains(.platform) else {
+            throw .platformOnly
         }
     }
 

@@ -128,8 +128,9 @@ extension Administration {
         guard let target, let known else { throw AdminError.notFound }
         return ScopePolicy(try await policies.all(of: organization)).decide(
             ScopeRequest(
-                principal: .user(user, groups: [], roles: []), client: known, resource: target, scopes: scopes,
-                authTime: now), at: now)
+                principal: .user(user, groups: [], roles: []), client: known, resource: target,
+                scopes: RequestedScopes(scopes), address: nil, authTime: now, mfa: false, upstreamCeiling: nil),
+            at: now)
     }
 
     private func check(_ draft: StatementDraft, in organization: OrganizationID) async throws {

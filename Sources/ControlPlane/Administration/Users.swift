@@ -70,14 +70,14 @@ extension Administration {
         }
     }
 
-    /// Keeps a user out: no new sign-in, and every session and connection ends now.
+    /// Keeps a user out: no new sign-in, every session and connection ends now, and what they allowed is forgotten.
     package func disableUser(
         _ id: UserID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<User> {
         try await setStatus(.disabled, of: id, in: organization, by: administrator)
     }
 
-    /// Lets a user in again. What ended stays ended.
+    /// Lets a user in again. What ended stays ended, and what began at the very moment of the disabling ends now.
     package func enableUser(
         _ id: UserID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<User> {
@@ -98,15 +98,16 @@ extension Administration {
                     wanted, of: organization, at: administrator.now, in: transaction)
             else { throw LostUpdate() }
             var metadata: [String: String] = [:]
-            if status == .disabled {
-                let ended = try await grants.revokeAll(
-                    of: id, in: organization, because: AuditEventType.userDisabled.rawValue, transaction)
+            let type: AuditEventType = status == .disabled ? .userDisabled : .userEnabled
+            if status == .disabled || old.status == .disabled {
+                let ended = try await grants.revokeAll(of: id, in: organization, because: type.rawValue, transaction)
                 try await SessionStore(database: database).revokeAll(
                     of: id, in: organization, at: administrator.now, transaction)
+                try await users.forgetConsents(of: id, in: organization, transaction)
                 metadata["grants_ended"] = "\(ended.count)"
             }
             return AdminChange(
-                value: stored, type: status == .disabled ? .userDisabled : .userEnabled, target: stored.auditTarget,
+                value: stored, type: type, target: stored.auditTarget,
                 changes: .between(old.facts, stored.facts, personal: User.personalFacts), metadata: metadata,
                 isCached: false)
         }

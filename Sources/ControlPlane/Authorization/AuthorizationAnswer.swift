@@ -11,14 +11,15 @@ struct Answer: Sendable {
     let codeChallenge: String
     let person: AuthorizationTransaction.SignedIn
     let resource: Resource
-    let resourceScopes: [String]
+    /// What policy allowed of what the person saw; never empty, and redemption may only narrow it.
+    let grantedScopes: [String]
     let openIDScopes: [String]
 
     func record(for code: AuthorizationCode, at now: Date) -> CodeRecord {
         CodeRecord(
             digest: Base64URL.encode(code.digest.bytes), issuer: issuer, client: client, redirectURI: redirectURI,
             codeChallenge: codeChallenge, organization: person.organization, user: person.user, resource: resource.id,
-            resourceOwner: resource.owner, resourceScopes: resourceScopes, openIDScopes: openIDScopes,
+            resourceOwner: resource.owner, grantedScopes: grantedScopes, openIDScopes: openIDScopes,
             upstreamCeiling: person.upstreamCeiling, authTime: person.authTime, mfa: person.mfa,
             expiresAt: now + AuthorizationTransactionStore.codeLifetime.seconds)
     }
@@ -81,12 +82,12 @@ extension ClientRedirect {
 extension ScopeRequest {
     /// What a signed-in person asks for through a client.
     init(
-        _ person: AuthorizationTransaction.SignedIn, _ client: Client, _ resource: Resource, _ scopes: [String],
+        _ person: AuthorizationTransaction.SignedIn, _ client: Client, _ resource: Resource, _ scopes: RequestedScopes,
         _ visit: AuthorizationFlow.Visit
     ) {
         self.init(
             principal: .user(person.user, groups: [], roles: []), client: client, resource: resource, scopes: scopes,
             address: visit.request.ip, authTime: person.authTime, mfa: person.mfa,
-            upstreamCeiling: person.upstreamCeiling)
+            upstreamCeiling: person.upstreamCeiling, offered: person.offered)
     }
 }

@@ -292,9 +292,9 @@ package struct AuthorizationFlow: Sendable {
         else { return nil }
         let person = AuthorizationTransaction.SignedIn(
             organization: organization.organization.id, user: session.user, account: "", session: session.id,
-            authTime: session.authTime, mfa: session.mfa, upstreamCeiling: session.scopeCeiling)
+            authTime: session.authTime, mfa: session.mfa, upstreamCeiling: session.scopeCeiling, offered: nil)
         let decision = ScopePolicy(organization.policy).decide(
-            ScopeRequest(person, client, place.resource, request.resourceScopes, visit), at: visit.now)
+            ScopeRequest(person, client, place.resource, RequestedScopes(request.resourceScopes), visit), at: visit.now)
         guard !decision.granted.isEmpty, Set(decision.granted + request.openIDScopes).isSubset(of: consented) else {
             return nil
         }
@@ -303,7 +303,7 @@ package struct AuthorizationFlow: Sendable {
         let answer = Answer(
             issuer: issuer.id, client: client.id, redirectURI: request.addressed.redirect.text,
             codeChallenge: request.codeChallenge, person: person, resource: place.resource,
-            resourceScopes: request.resourceScopes, openIDScopes: request.openIDScopes)
+            grantedScopes: decision.granted, openIDScopes: request.openIDScopes)
         try await database.append(
             answer.event(.authorizeGranted, decision, client: client, visit, random).outboxEvent(random))
         try await transactions.store(answer.record(for: code, at: visit.now), for: code)
@@ -319,9 +319,14 @@ package struct AuthorizationFlow: Sendable {
     private func hold(
         _ handle: String, _ csrfToken: String, _ visit: Visit
     ) async throws -> AuthorizationTransactionStore.Held {
-        guard let held = try await transactions.find(handle), held.transaction.isBound(to: visit.browser),
-            ConstantTime.equal(held.transaction.csrfToken, csrfToken)
-        else { throw Refusal.page(.expired) }
+        guard let held = try await transactions.find(handle) else { throw Refusal.page(.expired) }
+        guard held.transaction.isBound(to: visit.browser), ConstantTime.equal(held.transaction.csrfToken, csrfToken)
+        else {
+            try await refuse(
+                .authorizeDenied, in: held.transaction.issuer, reason: "foreign_form", actor: .anonymous,
+                client: held.transaction.client.description, visit)
+            throw Refusal.page(.expired)
+        }
         return held
     }
 }
@@ -332,21 +337,5 @@ extension AuthorizationTransaction {
         guard let binding else { return true }
         guard let presented = browser.binding else { return false }
         return ConstantTime.equal(binding, Base64URL.encode(sha256(presented)))
-    }
-}
-
-extension Error {
-    /// A store was away or too busy: trying again later is right, and nothing is wrong with the request.
-    package var isStoreFailure: Bool {
-        if let error = self as? PostgresError {
-            return switch error.kind {
-            case .unavailable, .overloaded, .timedOut, .outcomeUnknown, .cancelled: true
-            // 57014 is a statement over its time, 55P03 a lock not had in time, class 53 and 57P a server short of something.
-            case .server(let state):
-                state == "57014" || state == "55P03" || state.hasPrefix("53") || state.hasPrefix("57P")
-            case .decoding, .invalidParameter: false
-            }
-        }
-        return self is RedisError
     }
 }

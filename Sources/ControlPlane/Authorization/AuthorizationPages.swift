@@ -96,20 +96,17 @@ extension AuthorizationFlow {
             throw Refusal.page(.expired)
         }
         let decision = ScopePolicy(organization.policy).decide(
-            ScopeRequest(person, scene.client, scene.resource, scene.transaction.resourceScopes, visit), at: visit.now)
-        if decision.granted.isEmpty {
-            try await refuse(
-                .policyDenied, in: person.organization, reason: "no_scope_allowed",
-                actor: .user(person.user, session: person.session.description), client: scene.client.wireID,
-                policy: decision.info, visit)
-        }
-        let expanded = scene.resource.expanding(Set(decision.granted))
+            ScopeRequest(
+                person, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes), visit),
+            at: visit.now)
+        let asked = scene.transaction.resourceScopes
+        let wanted = asked.isEmpty ? scene.resource.scopes.map(\.name) : asked
         return ConsentPage(
             transaction: scene.held.handle, csrfToken: scene.transaction.csrfToken, client: scene.requesting,
             organization: PageOrganization(organization.organization), account: person.account,
             resourceName: scene.resource.name, resourceURI: scene.resource.uri,
-            scopes: scene.resource.scopes.filter { expanded.contains($0.name) },
-            withheld: decision.withheld.filter { !expanded.contains($0) }, redirectTarget: scene.redirect.formAction,
+            scopes: scene.resource.scopes.filter { decision.effective.contains($0.name) },
+            withheld: wanted.filter { !decision.effective.contains($0) }, redirectTarget: scene.redirect.formAction,
             staysConnected: scene.client.grantTypes.contains("refresh_token"))
     }
 }

@@ -75,8 +75,6 @@ struct ValidRequest: Sendable {
     let prompts: Set<String>
     let maxAge: Int?
 
-    private static let openIDNames = ["openid", "profile", "email", "offline_access"]
-
     /// - Parameter resource: the resource the request names, or the issuer's default.
     init(_ addressed: AddressedRequest, resource: Resource) throws(OAuthError) {
         let parameters = addressed.parameters
@@ -91,7 +89,7 @@ struct ValidRequest: Sendable {
         let asked = try Self.scopes(in: parameters["scope"])
         let known = resource.scopes.map(\.name)
         resourceScopes = known.filter(Set(asked).contains)
-        openIDScopes = Self.openIDNames.filter(Set(asked).contains)
+        openIDScopes = OpenIDScope.all.filter(Set(asked).contains)
         guard asked.isEmpty || !(resourceScopes.isEmpty && openIDScopes.isEmpty) else {
             throw OAuthError(
                 .invalidScope, "None of the requested scopes exists for this resource.", reason: "scope_unknown")

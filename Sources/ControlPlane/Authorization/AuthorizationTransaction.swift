@@ -40,6 +40,8 @@ package struct AuthorizationTransaction: Codable, Sendable {
         package let authTime: Date
         package let mfa: Bool
         package let upstreamCeiling: [String]?
+        /// What policy allowed when the person came to the consent page: more than that is never shown, nor granted.
+        package let offered: [String]?
     }
 
     package let issuer: OrganizationID
@@ -78,7 +80,7 @@ package struct CodeRecord: Codable, Sendable {
     package let user: UserID
     package let resource: ResourceID
     package let resourceOwner: OrganizationID
-    package let resourceScopes: [String]
+    package let grantedScopes: [String]
     package let openIDScopes: [String]
     package let upstreamCeiling: [String]?
     package let authTime: Date

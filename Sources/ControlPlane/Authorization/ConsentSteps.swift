@@ -49,12 +49,14 @@ extension AuthorizationFlow {
             organization.mayUse(scene.resource)
         else { throw Refusal.page(.disabled) }
         let decision = ScopePolicy(organization.policy).decide(
-            ScopeRequest(person, scene.client, scene.resource, scene.transaction.resourceScopes, visit), at: visit.now)
+            ScopeRequest(
+                person, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes), visit),
+            at: visit.now)
         guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit) }
         let answer = Answer(
             issuer: scene.issuer.id, client: scene.client.id, redirectURI: scene.redirect.text,
             codeChallenge: scene.transaction.codeChallenge, person: person, resource: scene.resource,
-            resourceScopes: scene.transaction.resourceScopes, openIDScopes: scene.transaction.openIDScopes)
+            grantedScopes: decision.granted, openIDScopes: scene.transaction.openIDScopes)
         let consented = answer.event(.consentGranted, decision, client: scene.client, visit, random)
         let granted = answer.event(.authorizeGranted, decision, client: scene.client, visit, random)
         try await write(consented, granted, decision, answer, scene, organization, visit)

@@ -20,11 +20,14 @@ struct Place: Sendable {
         else { throw OAuthError.noSigningKey }
         guard issuer.kind == .platform else { return Place(resource: resource, organization: issuer.home) }
         var hinted: [TenantSnapshot] = owner.map { [$0] } ?? []
-        if let named = parameters["organization"], let found = try await flow.organization(named: named) {
+        // One that may not use the resource is as good as none, so that naming it tells nobody whether it exists.
+        if let named = parameters["organization"], let found = try await flow.organization(named: named),
+            found.mayUse(resource)
+        {
             hinted.append(found)
         }
         if let domain = parameters["login_hint"].flatMap(mailDomain(of:)),
-            let found = try await flow.organization(ofDomain: domain)
+            let found = try await flow.organization(ofDomain: domain), found.mayUse(resource)
         {
             hinted.append(found)
         }

@@ -71,13 +71,23 @@ extension AuthorizationFlow {
                 "That was the last code we can send for this sign-in. Go back to the application and start again."
             return AuthorizationReply(try await page(of: held.with(stage: .code(pending)), problem: problem, visit))
         }
-        guard try await limits.mayHaveCodeSent(pending.email, in: pending.organization) else {
+        guard
+            try await limits.mayHaveCodeSent(
+                pending.email, in: pending.organization, from: visit.request.ip)
+        else {
             try await refuseThrottled(pending, visit)
             let problem = "Too many codes were sent to this address. Wait ten minutes and try again."
             return AuthorizationReply(try await page(of: held, problem: problem, visit))
         }
         pending.sendings += 1
         pending.attempts = 0
+        // Written down before anything is sent, so that parallel requests cannot send more than they may.
+        guard try await transactions.save(held.with(stage: .code(pending.awaiting(nil)))) else {
+            throw Refusal.page(.expired)
+        }
+        let counted = AuthorizationTransactionStore.Held(
+            handle: held.handle, transaction: held.with(stage: .code(pending.awaiting(nil))).transaction,
+            version: held.version + 1)
         var challenge: SignInChallenge?
         if let organization = pending.organization, let snapshot = try await catalog.snapshot(of: organization) {
             do {
@@ -85,15 +95,12 @@ extension AuthorizationFlow {
             } catch let error as SignInError {
                 if case .refused = error {
                     let problem = "Enter your work e-mail address, such as name@example.com."
-                    return AuthorizationReply(try await page(of: held.with(stage: .start), problem: problem, visit))
+                    return AuthorizationReply(try await page(of: counted.with(stage: .start), problem: problem, visit))
                 }
-                try await fail(error, in: organization, pending, held, visit)
+                try await fail(error, in: organization, pending, counted, visit)
             }
         }
-        let sent = AuthorizationTransaction.PendingCode(
-            organization: pending.organization, shown: pending.shown, challenge: challenge, email: pending.email,
-            attempts: 0, sendings: pending.sendings)
-        return try await moved(held.with(stage: .code(sent)), visit)
+        return try await moved(counted.with(stage: .code(pending.awaiting(challenge))), visit)
     }
 
     /// Checks a code and, if it is right, signs the person in.
@@ -111,7 +118,7 @@ extension AuthorizationFlow {
         guard try await transactions.save(held.with(stage: .code(pending))) else { throw Refusal.page(.expired) }
         let counted = AuthorizationTransactionStore.Held(
             handle: held.handle, transaction: held.with(stage: .code(pending)).transaction, version: held.version + 1)
-        guard try await limits.mayGuess(pending.email, in: pending.organization) else {
+        guard try await limits.mayGuess(pending.email, in: pending.organization, from: visit.request.ip) else {
             try await refuseThrottled(pending, visit)
             let problem = "Too many wrong codes were typed for this address. Wait an hour and try again."
             return AuthorizationReply(try await page(of: counted, problem: problem, visit))
@@ -165,7 +172,10 @@ extension AuthorizationFlow {
             request: visit.request, client: scene.client.wireID, at: visit.now)
         switch result {
         case .signedIn(let user, let session, let secret):
-            if let email = identity.email { await limits.forgive(email, in: organization.organization.id) }
+            if let email = identity.email {
+                await limits.forgive(
+                    email, in: organization.organization.id, from: visit.request.ip)
+            }
             var reply = try await goOn(as: session, in: organization, account: user.email, held, visit)
             reply.setSession = (
                 organization.organization.id, "\(session.id).\(secret.revealed)",
@@ -197,9 +207,22 @@ extension AuthorizationFlow {
             let user = try await users.find(session.user, in: id), user.status == .active
         else { throw Refusal.page(.disabled) }
         try await checkAdmission(of: scene.client, by: organization, session, visit)
-        let person = AuthorizationTransaction.SignedIn(
-            organization: id, user: user.id, account: account ?? user.email ?? user.id.description, session: session.id,
-            authTime: session.authTime, mfa: session.mfa, upstreamCeiling: session.scopeCeiling)
+        func person(offered: [String]?) -> AuthorizationTransaction.SignedIn {
+            AuthorizationTransaction.SignedIn(
+                organization: id, user: user.id, account: account ?? user.email ?? user.id.description,
+                session: session.id, authTime: session.authTime, mfa: session.mfa,
+                upstreamCeiling: session.scopeCeiling, offered: offered)
+        }
+        let asked = RequestedScopes(held.transaction.resourceScopes)
+        let decision = ScopePolicy(organization.policy).decide(
+            ScopeRequest(person(offered: nil), scene.client, scene.resource, asked, visit), at: visit.now)
+        if decision.granted.isEmpty {
+            try await refuse(
+                .policyDenied, in: id, reason: "no_scope_allowed",
+                actor: .user(user.id, session: session.id.description), client: scene.client.wireID,
+                policy: decision.info, visit)
+        }
+        let person = person(offered: decision.granted)
         return try await moved(held.with(stage: .consent(person)), visit)
     }
 
@@ -260,6 +283,15 @@ extension AuthorizationFlow {
     private func moved(_ held: AuthorizationTransactionStore.Held, _ visit: Visit) async throws -> AuthorizationReply {
         guard try await transactions.save(held) else { throw Refusal.page(.expired) }
         return AuthorizationReply(try await page(of: held, visit))
+    }
+}
+
+extension AuthorizationTransaction.PendingCode {
+    /// The same, waiting for the code of this sending.
+    fileprivate func awaiting(_ challenge: SignInChallenge?) -> Self {
+        Self(
+            organization: organization, shown: shown, challenge: challenge, email: email, attempts: attempts,
+            sendings: sendings)
     }
 }
 

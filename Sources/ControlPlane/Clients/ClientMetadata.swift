@@ -15,6 +15,13 @@ package struct ClientMetadata: Decodable, Sendable {
     package var tosURI: String?
     package var applicationType: String?
     package var softwareStatement: String?
+    package var jwksURI: Present?
+    package var jwks: Present?
+
+    /// A member whose value is of no interest.
+    package struct Present: Decodable, Sendable {
+        package init(from decoder: any Decoder) {}
+    }
 
     private enum CodingKeys: String, CodingKey {
         case redirectURIs = "redirect_uris"
@@ -29,6 +36,8 @@ package struct ClientMetadata: Decodable, Sendable {
         case tosURI = "tos_uri"
         case applicationType = "application_type"
         case softwareStatement = "software_statement"
+        case jwksURI = "jwks_uri"
+        case jwks
     }
 }
 
@@ -53,10 +62,12 @@ extension ClientMetadata {
             // Nobody is trusted to sign statements, and ignoring one could ignore a restriction.
             throw Self.invalid("software_statement is not supported.")
         }
+        guard jwks == nil || jwksURI == nil else { throw Self.invalid("jwks and jwks_uri exclude each other.") }
         let redirects = try checkedRedirects()
         let grants = grantTypes ?? ["authorization_code"]
         let responses = responseTypes ?? ["code"]
-        guard Set(grants).isSubset(of: ["authorization_code", "refresh_token"]), grants.contains("authorization_code")
+        guard Set(grants).isSubset(of: ["authorization_code", "refresh_token"]), Set(grants).count == grants.count,
+            grants.contains("authorization_code")
         else {
             throw Self.invalid("grant_types may be authorization_code and refresh_token, and needs the first.")
         }
@@ -98,7 +109,7 @@ extension ClientMetadata {
         guard let clientName, !clientName.isEmpty else {
             return redirects.first.flatMap { RedirectURI($0)?.host } ?? "Unnamed application"
         }
-        guard clientName.unicodeScalars.count <= Self.longestName, ClientName.isPlain(clientName) else {
+        guard clientName.unicodeScalars.count <= Self.longestName, ClientName.isHonest(clientName) else {
             throw Self.invalid("client_name may have \(Self.longestName) printable characters.")
         }
         return clientName
@@ -110,10 +121,8 @@ extension ClientMetadata {
         guard let type = Client.ApplicationType(rawValue: applicationType) else {
             throw Self.invalid("application_type must be web or native.")
         }
-        let kinds = redirects.compactMap { RedirectURI($0)?.kind }
-        let contradicts = type == .web ? kinds.allSatisfy { $0 != .https } : kinds.allSatisfy { $0 == .https }
-        // Native clients may answer to a claimed https address (RFC 8252 §7.2), so only `web` can contradict.
-        guard type == .native || !contradicts else {
+        // Native clients may answer to a claimed https address too (RFC 8252 §7.2), so only `web` can contradict.
+        guard type == .native || redirects.contains(where: { RedirectURI($0)?.kind == .https }) else {
             throw OAuthError(.invalidRedirectURI, "A web application needs an https redirect URI.")
         }
         return type
@@ -129,15 +138,42 @@ extension ClientMetadata {
     }
 }
 
-/// What a name shown to people may hold.
+/// What text shown to people may hold.
 package enum ClientName {
-    /// Whether the text has no control, format, private or unassigned characters: those can reorder, hide or imitate.
+    /// Whether the text hides and reorders nothing.
     package static func isPlain(_ text: String) -> Bool {
-        text.unicodeScalars.allSatisfy { scalar in
-            switch scalar.properties.generalCategory {
-            case .control, .format, .privateUse, .surrogate, .unassigned, .lineSeparator, .paragraphSeparator: false
-            default: true
+        text.unicodeScalars.allSatisfy(isVisible)
+    }
+
+    /// Whether a stranger may call an application so: the name also shows something, and no word of it mixes letters that
+    /// look alike across alphabets (Unicode TR 39 §5).
+    package static func isHonest(_ name: String) -> Bool {
+        isPlain(name)
+            && name.unicodeScalars.contains { $0.properties.isAlphabetic || $0.properties.numericType != nil }
+            && name.split(whereSeparator: \.isWhitespace).allSatisfy(isOfOneAlphabet)
+    }
+
+    private static func isVisible(_ scalar: Unicode.Scalar) -> Bool {
+        guard !scalar.properties.isDefaultIgnorableCodePoint else { return false }
+        return switch scalar.properties.generalCategory {
+        case .control, .format, .privateUse, .surrogate, .unassigned, .lineSeparator, .paragraphSeparator: false
+        // Blank though it has a width: U+2800, the empty Braille pattern.
+        default: scalar != "\u{2800}"
+        }
+    }
+
+    private static func isOfOneAlphabet(_ word: Substring) -> Bool {
+        var alphabets: Set<String> = []
+        for scalar in word.unicodeScalars where scalar.properties.isAlphabetic {
+            switch scalar.value {
+            case 0x0041...0x024F, 0x1E00...0x1EFF: alphabets.insert("Latin")
+            case 0x0370...0x03FF, 0x1F00...0x1FFF: alphabets.insert("Greek")
+            case 0x0400...0x052F, 0x1C80...0x1C8F, 0x2DE0...0x2DFF, 0xA640...0xA69F: alphabets.insert("Cyrillic")
+            case 0x0530...0x058F: alphabets.insert("Armenian")
+            case 0x13A0...0x13FF, 0xAB70...0xABBF: alphabets.insert("Cherokee")
+            default: continue
             }
         }
+        return alphabets.count <= 1
     }
 }

@@ -42,11 +42,11 @@ package struct RedirectURI: Sendable, Equatable {
         let authority = rest[..<end]
         let path = rest[end...].prefix { $0 != "?" }
         guard !authority.isEmpty, !authority.contains("@"), !authority.contains("%"), !Self.hasDotSegment(path),
-            let (name, port) = Self.split(authority)
+            Self.hasWholeEscapes(text), let name = Self.host(of: authority)
         else { return nil }
         switch scheme {
         case "https":
-            guard !name.hasSuffix("."), !Self.isLoopback(name) else { return nil }
+            guard Self.isHost(name), !Self.isLoopback(name) else { return nil }
             kind = .https
         case "http":
             guard Self.isLoopback(name) else { return nil }
@@ -54,7 +54,6 @@ package struct RedirectURI: Sendable, Equatable {
         default:
             return nil
         }
-        _ = port
         host = String(name)
         portless = "\(scheme)://\(name)\(rest[end...])"
     }
@@ -92,18 +91,46 @@ package struct RedirectURI: Sendable, Equatable {
         }
     }
 
-    private static func split(_ authority: Substring) -> (host: Substring, port: Substring?)? {
+    /// The host of an authority whose port, if it has one, is a port.
+    private static func host(of authority: Substring) -> Substring? {
         if authority.hasPrefix("[") {
             guard let close = authority.firstIndex(of: "]") else { return nil }
             let rest = authority[authority.index(after: close)...]
-            if rest.isEmpty { return (authority[...close], nil) }
-            guard rest.hasPrefix(":"), isPort(rest.dropFirst()) else { return nil }
-            return (authority[...close], rest.dropFirst())
+            guard rest.isEmpty || (rest.hasPrefix(":") && isPort(rest.dropFirst())) else { return nil }
+            return authority[...close]
         }
-        guard let colon = authority.firstIndex(of: ":") else { return (authority, nil) }
-        let port = authority[authority.index(after: colon)...]
-        guard colon != authority.startIndex, isPort(port) else { return nil }
-        return (authority[..<colon], port)
+        guard let colon = authority.firstIndex(of: ":") else { return authority }
+        guard colon != authority.startIndex, isPort(authority[authority.index(after: colon)...]) else { return nil }
+        return authority[..<colon]
+    }
+
+    /// A name of letters, digits and hyphens (RFC 1123 §2.1), or an address in its usual spelling; nothing that two
+    /// programs could read as two hosts.
+    private static func isHost(_ name: Substring) -> Bool {
+        if name.hasPrefix("[") { return AddressRange(String(name.dropFirst().dropLast())) != nil }
+        let labels = name.split(separator: ".", omittingEmptySubsequences: false)
+        let isName = labels.allSatisfy { label in
+            (1...63).contains(label.utf8.count) && !label.hasPrefix("-") && !label.hasSuffix("-")
+                && label.utf8.allSatisfy { byte in
+                    switch byte {
+                    case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x5F: true
+                    default: false
+                    }
+                }
+        }
+        guard isName, name.utf8.count <= 253, let last = labels.last else { return false }
+        // A last label that begins with a digit makes it an address, and of those only four plain decimals.
+        guard last.utf8.first.map({ (0x30...0x39).contains($0) }) == true else { return true }
+        return AddressRange(String(name)) != nil
+    }
+
+    private static func hasWholeEscapes(_ text: String) -> Bool {
+        text.split(separator: "%", omittingEmptySubsequences: false).dropFirst().allSatisfy { part in
+            part.utf8.prefix(2).count == 2
+                && part.utf8.prefix(2).allSatisfy { byte in
+                    (0x30...0x39).contains(byte) || (0x41...0x46).contains(byte) || (0x61...0x66).contains(byte)
+                }
+        }
     }
 
     private static func isPort(_ text: Substring) -> Bool {

@@ -15,23 +15,26 @@ struct AuthorizationCodeGrant: Sendable {
         let resources: [String]
     }
 
-    func redeem(_ presented: Presented, _ attempt: TokenIssuance.Attempt) async throws -> IssuedTokens {
+    func redeem(
+        _ presented: Presented, _ first: TokenIssuance.Attempt, _ call: TokenIssuance.Call
+    ) async throws -> IssuedTokens {
         guard let verifier = presented.verifier else {
             throw OAuthError(.invalidRequest, "code_verifier is required (PKCE).", reason: "verifier_missing")
         }
         guard let code = AuthorizationCode(presented.code) else { throw TokenIssuance.invalidGrant("code_malformed") }
         guard let record = try await issuance.transactions.record(of: code) else {
-            try await refuseSpent(code, verifier, attempt)
+            try await refuseSpent(code, verifier, first)
         }
-        try await check(record, code, verifier, presented, attempt)
-        // A guard may move once between reading and writing; then everything is decided again.
-        for _ in 0..<2 {
+        try await check(record, code, verifier, presented, first)
+        // A guard may move once between reading and writing; then everything is decided again, the client included.
+        var attempt = first
+        for turn in 0..<2 {
+            if turn > 0 { attempt = try await issuance.attempt(call) }
             if let tokens = try await issue(record, code, presented, attempt) { return tokens }
             if try await issuance.grants.redeemed(code.digest, in: code.organization) != nil {
                 try await refuseSpent(code, verifier, attempt)
             }
-            issuance.catalog.forget(code.organization)
-            issuance.catalog.forget(.platform)
+            try await issuance.doubt(code.organization)
         }
         throw TokenIssuance.invalidGrant("no_longer_allowed")
     }
@@ -61,16 +64,14 @@ struct AuthorizationCodeGrant: Sendable {
         let target = try await issuance.target(
             of: record.resource, ownedBy: record.resourceOwner, for: record.organization, attempt)
         try issuance.check(presented.resources, against: target.resource)
-        guard let platform = try await issuance.catalog.snapshot(of: .platform) else {
-            throw OAuthError.unavailable(nil)
-        }
         let decision = ScopePolicy(target.organization.policy).decide(
             ScopeRequest(
                 principal: .user(record.user, groups: [], roles: []), client: attempt.client, resource: target.resource,
-                scopes: record.resourceScopes, address: attempt.request.ip, authTime: record.authTime, mfa: record.mfa,
+                scopes: .named(record.grantedScopes), address: attempt.request.ip, authTime: record.authTime,
+                mfa: record.mfa,
                 upstreamCeiling: record.upstreamCeiling),
             at: attempt.now)
-        guard !decision.granted.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
+        guard !decision.effective.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
         let settings = target.organization.organization.settings
         let grantID = GrantID.make(at: attempt.now, issuance.random)
         let refresh =
@@ -85,18 +86,19 @@ struct AuthorizationCodeGrant: Sendable {
                     familyDigest: $0.familyDigest, currentDigest: $0.digest, previousDigest: nil, previousAt: nil,
                     generation: $0.generation, sealedSuccessor: nil)
             },
-            version: 1, createdAt: attempt.now, lastUsedAt: attempt.now,
+            mfa: record.mfa, upstreamCeiling: record.upstreamCeiling, version: 1, createdAt: attempt.now,
+            lastUsedAt: attempt.now,
             idleExpiresAt: min(attempt.now + Double(settings.grantIdleLifetimeSeconds), expiresAt), expiresAt: expiresAt
         )
         let (token, text) = try issuance.accessToken(
-            for: record.user, scopes: decision.granted, openID: record.openIDScopes, grant: grantID,
+            for: record.user, scopes: decision.effective, openID: record.openIDScopes, grant: grantID,
             authTime: record.authTime, target, attempt)
         let event = issuance.event(
             .tokenIssued, token, user: record.user, grant: grantID, grantType: "authorization_code", decision, target,
             attempt)
         let outcome = try await issuance.grants.redeem(
             GrantStore.Redemption(codeDigest: code.digest, codeChallenge: record.codeChallenge, grant: grant),
-            in: record.organization, guardedBy: issuance.catalog.guardian(target.organization, platform),
+            in: record.organization, guardedBy: target.guardian,
             recording: event)
         guard outcome.isDone else { return nil }
         await issuance.transactions.forget(code)

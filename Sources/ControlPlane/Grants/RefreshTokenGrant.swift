@@ -18,12 +18,15 @@ struct RefreshTokenGrant: Sendable {
     }
 
     func redeem(
-        _ secret: Secret, scope: String?, resources: [String], _ attempt: TokenIssuance.Attempt
+        _ secret: Secret, scope: String?, resources: [String], _ first: TokenIssuance.Attempt,
+        _ call: TokenIssuance.Call
     ) async throws -> IssuedTokens {
         guard let presented = RefreshToken(secret) else { throw TokenIssuance.invalidGrant("token_malformed") }
         let narrowed = try ValidRequest.scopes(in: scope)
+        var attempt = first
         // Each turn reads anew: a lost race is classified from what stands now, never from an old snapshot.
-        for _ in 0..<4 {
+        for turn in 0..<4 {
+            if turn > 0 { attempt = try await issuance.attempt(call) }
             let state = try await state(of: presented, attempt)
             guard let family = state.grant.family, family.familyDigest == presented.familyDigest else {
                 throw TokenIssuance.invalidGrant("token_unknown")
@@ -36,8 +39,7 @@ struct RefreshTokenGrant: Sendable {
             if let tokens = try await issue(standing, presented, state.grant, narrowed, resources, attempt) {
                 return tokens
             }
-            issuance.catalog.forget(presented.organization)
-            issuance.catalog.forget(.platform)
+            try await issuance.doubt(presented.organization)
         }
         throw OAuthError.unavailable(nil)
     }
@@ -86,20 +88,17 @@ struct RefreshTokenGrant: Sendable {
         let target = try await target(of: grant, presented, attempt)
         try issuance.check(resources, against: target.resource)
         let scopes = try scopes(of: grant, narrowedTo: narrowed, target.resource)
-        guard let platform = try await issuance.catalog.snapshot(of: .platform) else {
-            throw OAuthError.unavailable(nil)
-        }
         let decision = ScopePolicy(target.organization.policy).decide(
             ScopeRequest(
                 principal: .user(grant.user, groups: [], roles: []), client: attempt.client, resource: target.resource,
-                scopes: scopes.granted, address: attempt.request.ip, authTime: grant.authTime),
+                scopes: .named(scopes.granted), address: attempt.request.ip, authTime: grant.authTime, mfa: grant.mfa,
+                upstreamCeiling: grant.upstreamCeiling),
             at: attempt.now)
-        let allowed = target.resource.expanding(Set(decision.granted)).filter { scopes.wanted?.contains($0) ?? true }
+        let allowed = decision.effective.filter { scopes.wanted?.contains($0) ?? true }
         guard !allowed.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
         let (token, text) = try issuance.accessToken(
             for: grant.user, scopes: allowed, openID: scopes.openID, grant: grant.id, authTime: grant.authTime,
             target, attempt)
-        let guardian = issuance.catalog.guardian(target.organization, platform)
         let successor: RefreshToken
         let outcome: WriteOutcome<GrantID>
         switch standing {
@@ -114,7 +113,7 @@ struct RefreshTokenGrant: Sendable {
                 sealedSuccessor: try presented.seal(successor, issuance.random),
                 idleExpiresAt: attempt.now + Double(settings.grantIdleLifetimeSeconds))
             outcome = try await issuance.grants.rotate(
-                rotation, in: presented.organization, guardedBy: guardian, recording: event, at: attempt.now)
+                rotation, in: presented.organization, guardedBy: target.guardian, recording: event, at: attempt.now)
             issuance.housekeeping.expectErasure(in: presented.organization)
         case .retried(let sealed):
             successor = sealed
@@ -122,7 +121,8 @@ struct RefreshTokenGrant: Sendable {
                 .tokenRefreshed, token, user: grant.user, grant: grant.id, grantType: "refresh_token", decision,
                 metadata: ["retried": "true"], target, attempt)
             outcome = try await issuance.grants.retry(
-                grant.id, version: grant.version, in: presented.organization, guardedBy: guardian, recording: event)
+                grant.id, version: grant.version, in: presented.organization, guardedBy: target.guardian,
+                recording: event, at: attempt.now)
         case .reused:
             return nil
         }
@@ -147,7 +147,9 @@ struct RefreshTokenGrant: Sendable {
     ) throws(OAuthError) -> (granted: [String], wanted: Set<String>?, openID: [String]) {
         let names = Set(resource.scopes.map(\.name))
         let granted = grant.scope.filter(names.contains)
-        let openID = grant.scope.filter { !names.contains($0) }
+        let openID = grant.scope.filter(OpenIDScope.all.contains)
+        // Whatever else it held, the resource has no more; an empty list must never be read as "all".
+        guard !granted.isEmpty else { throw TokenIssuance.invalidGrant("scopes_gone") }
         guard !asked.isEmpty else { return (granted, nil, openID) }
         guard Set(asked).isSubset(of: Set(resource.expanding(Set(granted)) + openID)) else {
             throw OAuthError(.invalidScope, "The grant does not hold every requested scope.", reason: "scope_wider")

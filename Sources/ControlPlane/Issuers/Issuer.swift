@@ -55,6 +55,6 @@ extension Issuer {
 
     /// `scopes_supported`: the OpenID words and the scopes of the default resource, never a union over tenants.
     package var scopesSupported: [String] {
-        ["openid", "profile", "email", "offline_access"] + (defaultResource?.scopes.map(\.name) ?? [])
+        OpenIDScope.all + (defaultResource?.scopes.map(\.name) ?? [])
     }
 }

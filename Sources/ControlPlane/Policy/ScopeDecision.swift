@@ -2,6 +2,24 @@ package import Audit
 package import Foundation
 package import Tenancy
 
+/// The words of OpenID Connect and OAuth that are scopes of no resource and need no policy.
+package enum OpenIDScope {
+    package static let all = ["openid", "profile", "email", "offline_access"]
+}
+
+/// Which scopes of a resource are asked for.
+package enum RequestedScopes: Sendable, Equatable {
+    /// Every scope the resource has: nothing in particular was named.
+    case all
+    /// These and no others; none of them may still exist.
+    case named([String])
+
+    /// What the absence of a name means in a request.
+    package init(_ names: [String]) {
+        self = names.isEmpty ? .all : .named(names)
+    }
+}
+
 /// A principal asking for scopes of a resource through a client: everything a policy may look at.
 package struct ScopeRequest: Sendable {
     package enum Principal: Sendable, Equatable {
@@ -13,18 +31,19 @@ package struct ScopeRequest: Sendable {
     package let principal: Principal
     package let client: Client
     package let resource: Resource
-    /// Resource scopes asked for; none means all the resource has.
-    package let scopes: [String]
+    package let scopes: RequestedScopes
     /// The caller's address, where one is known.
     package let address: String?
     package let authTime: Date?
     package let mfa: Bool
     /// What the identity provider lets the person have at most (`custom_claims.scopes`).
     package let upstreamCeiling: [String]?
+    /// What the person was shown at most; nil where nobody was shown anything.
+    package let offered: [String]?
 
     package init(
-        principal: Principal, client: Client, resource: Resource, scopes: [String], address: String? = nil,
-        authTime: Date? = nil, mfa: Bool = false, upstreamCeiling: [String]? = nil
+        principal: Principal, client: Client, resource: Resource, scopes: RequestedScopes, address: String?,
+        authTime: Date?, mfa: Bool, upstreamCeiling: [String]?, offered: [String]? = nil
     ) {
         self.principal = principal
         self.client = client
@@ -34,6 +53,7 @@ package struct ScopeRequest: Sendable {
         self.authTime = authTime
         self.mfa = mfa
         self.upstreamCeiling = upstreamCeiling
+        self.offered = offered
     }
 }
 
@@ -45,12 +65,15 @@ package struct ScopeDecision: Sendable {
 
         package let scope: String
         package let result: Result
-        /// The statement that decided, or the rule: `no_statement`, `client_ceiling`, `upstream_ceiling`.
+        /// The statement that decided, or the rule: `no_statement`, `client_ceiling`, `upstream_ceiling`,
+        /// `not_offered`.
         package let rule: String
     }
 
     /// Granted scopes in the resource's order, implications not expanded.
     package let granted: [String]
+    /// What a token may carry: the granted scopes and what they imply, without what a deny or a ceiling names.
+    package let effective: [String]
     package let findings: [Finding]
 
     package var withheld: [String] { findings.filter { $0.result == .denied }.map(\.scope) }
@@ -83,27 +106,32 @@ package struct ScopePolicy: Sendable {
     /// matches and no `deny` does. Pure: same input, same decision and trace.
     package func decide(_ request: ScopeRequest, at now: Date) -> ScopeDecision {
         let known = request.resource.scopes.map(\.name)
-        let asked = request.scopes.isEmpty ? known : known.filter(Set(request.scopes).contains)
+        let asked: [String]
+        switch request.scopes {
+        case .all: asked = known
+        case .named(let names): asked = known.filter(Set(names).contains)
+        }
         let relevant = statements.filter { $0.applies(to: request, at: now) }
+        /// What forbids a scope however it is come by; implied ones too.
+        func bar(_ scope: String) -> String? {
+            if let ceiling = request.client.scopeCeiling, !ceiling.contains(scope) { return "client_ceiling" }
+            if let ceiling = request.upstreamCeiling, !ceiling.contains(scope) { return "upstream_ceiling" }
+            return relevant.first { $0.effect == .deny && $0.names(scope) }?.name
+        }
         let findings = asked.map { scope -> ScopeDecision.Finding in
             func finding(_ result: ScopeDecision.Finding.Result, _ rule: String) -> ScopeDecision.Finding {
                 ScopeDecision.Finding(scope: scope, result: result, rule: rule)
             }
-            if let ceiling = request.client.scopeCeiling, !ceiling.contains(scope) {
-                return finding(.denied, "client_ceiling")
-            }
-            if let ceiling = request.upstreamCeiling, !ceiling.contains(scope) {
-                return finding(.denied, "upstream_ceiling")
-            }
-            if let deny = relevant.first(where: { $0.effect == .deny && $0.names(scope) }) {
-                return finding(.denied, deny.name)
-            }
+            if let bar = bar(scope) { return finding(.denied, bar) }
+            if let offered = request.offered, !offered.contains(scope) { return finding(.denied, "not_offered") }
             if let allow = relevant.first(where: { $0.effect == .allow && $0.names(scope) }) {
                 return finding(.allowed, allow.name)
             }
             return finding(.denied, "no_statement")
         }
-        return ScopeDecision(granted: findings.filter { $0.result == .allowed }.map(\.scope), findings: findings)
+        let granted = findings.filter { $0.result == .allowed }.map(\.scope)
+        let effective = request.resource.expanding(Set(granted)).filter { bar($0) == nil }
+        return ScopeDecision(granted: granted, effective: effective, findings: findings)
     }
 }
 

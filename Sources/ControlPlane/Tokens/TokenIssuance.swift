@@ -30,7 +30,7 @@ package struct TokenIssuance: Sendable {
 
     var catalog: TenantCatalog { issuers.catalog }
 
-    /// Everything that stays the same while one request is served.
+    /// What one try at serving a request is decided from: a client and an issuer read at the same epochs.
     struct Attempt: Sendable {
         let client: Client
         let issuer: Issuer
@@ -38,31 +38,57 @@ package struct TokenIssuance: Sendable {
         let now: Date
     }
 
+    /// What stays the same however often it is tried.
+    struct Call: Sendable {
+        let credentials: ClientCredentials
+        let grantType: String
+        let issuer: OrganizationID
+        let request: AuditEvent.RequestInfo
+        let now: Date
+    }
+
+    /// Reads issuer and client as they are now, and proves the client. A guard that moved under a decision means to begin
+    /// here again: the client may have been the very thing that changed.
+    func attempt(_ call: Call) async throws -> Attempt {
+        guard let issuer = try await issuers.issuer(call.issuer), issuer.home.organization.status == .active else {
+            throw OAuthError(.invalidClient, "Client authentication failed.", reason: "issuer_closed")
+        }
+        let client = try await ClientAuthentication(catalog: catalog).authenticate(
+            call.credentials, at: issuer, now: call.now)
+        guard client.grantTypes.contains(call.grantType) else {
+            throw OAuthError(.unauthorizedClient, "This client may not use this grant.")
+        }
+        return Attempt(client: client, issuer: issuer, request: call.request, now: call.now)
+    }
+
+    /// Looks again at what a lost statement was guarded by.
+    func doubt(_ organization: OrganizationID) async throws {
+        try await catalog.recheck(organization)
+        try await catalog.recheck(.platform)
+    }
+
     /// - Throws: ``OAuthError``; a refusal is in the log before the client hears of it.
     package func issue(
-        _ request: TokenRequest, to credentials: ClientCredentials, from issuer: Issuer,
+        _ request: TokenRequest, to credentials: ClientCredentials, from issuer: OrganizationID,
         request info: AuditEvent.RequestInfo, at now: Date
     ) async throws -> IssuedTokens {
+        let call = Call(
+            credentials: credentials, grantType: request.grantType, issuer: issuer, request: info, now: now)
         var client: Client?
         do {
-            let authenticated = try await ClientAuthentication(catalog: catalog).authenticate(
-                credentials, at: issuer, now: now)
-            client = authenticated
-            guard authenticated.grantTypes.contains(request.grantType) else {
-                throw OAuthError(.unauthorizedClient, "This client may not use this grant.")
-            }
-            let attempt = Attempt(client: authenticated, issuer: issuer, request: info, now: now)
+            let attempt = try await attempt(call)
+            client = attempt.client
             switch request {
             case .authorizationCode(let code, let redirectURI, let verifier, let resources):
                 let presented = AuthorizationCodeGrant.Presented(
                     code: code, redirectURI: redirectURI, verifier: verifier, resources: resources)
-                return try await AuthorizationCodeGrant(issuance: self).redeem(presented, attempt)
+                return try await AuthorizationCodeGrant(issuance: self).redeem(presented, attempt, call)
             case .refreshToken(let token, let scope, let resources):
                 return try await RefreshTokenGrant(issuance: self).redeem(
-                    token, scope: scope, resources: resources, attempt)
+                    token, scope: scope, resources: resources, attempt, call)
             }
         } catch let error as OAuthError {
-            try await record(error, client: client, credentials, request, issuer, info, now)
+            try await record(error, client: client, call)
             throw error
         } catch  where error.isStoreFailure {
             throw OAuthError.unavailable(error)
@@ -70,20 +96,20 @@ package struct TokenIssuance: Sendable {
     }
 
     /// Writes a refusal down. What the store itself could not do is not a refusal.
-    private func record(
-        _ error: OAuthError, client: Client?, _ credentials: ClientCredentials, _ request: TokenRequest,
-        _ issuer: Issuer, _ info: AuditEvent.RequestInfo, _ now: Date
-    ) async throws {
+    private func record(_ error: OAuthError, client: Client?, _ call: Call) async throws {
         guard error.code != .temporarilyUnavailable, error.code != .serverError else { return }
-        let known = client?.isConfidential == true
+        // Anybody can register a dynamic client, so its secret makes nobody an authenticated party.
+        let isKnown = client.map { $0.isConfidential && $0.kind != .dynamic } ?? false
         let event = AuditEvent(
-            error.code == .invalidClient ? .clientAuthFailed : .tokenDenied, organization: issuer.id,
-            id: EventID.make(at: now, random), time: now, outcome: .denied, reason: error.reason,
-            actor: known ? .client(credentials.clientID) : .anonymous,
-            targets: [AuditEvent.Target(type: "organization", id: issuer.id.description)],
-            client: client?.wireID, grant: request.grantType, request: info)
+            error.code == .invalidClient ? .clientAuthFailed : .tokenDenied, organization: call.issuer,
+            id: EventID.make(at: call.now, random), time: call.now, outcome: .denied, reason: error.reason,
+            actor: isKnown ? .client(call.credentials.clientID) : .anonymous,
+            targets: [AuditEvent.Target(type: "organization", id: call.issuer.description)],
+            // Nobody proved it, but what was claimed helps to find out why a connection fails.
+            client: client?.wireID ?? ClientID(call.credentials.clientID)?.description, grant: call.grantType,
+            request: call.request)
         do {
-            try await refusals.refuse(event, source: info.ip)
+            try await refusals.refuse(event, source: call.request.ip)
         } catch  where error.isStoreFailure {
             throw OAuthError.unavailable(error)
         }
@@ -96,6 +122,8 @@ package struct TokenIssuance: Sendable {
         let organization: TenantSnapshot
         let resource: Resource
         let owner: TenantSnapshot
+        /// Made of the very snapshots above and the issuer's, so that nothing the decision rests on can have moved.
+        let guardian: EpochGuard
     }
 
     /// What a grant is for, as things stand now.
@@ -104,12 +132,16 @@ package struct TokenIssuance: Sendable {
     func target(
         of resource: ResourceID, ownedBy owner: OrganizationID, for organization: OrganizationID, _ attempt: Attempt
     ) async throws -> Target {
-        guard let home = try await catalog.snapshot(of: organization), home.organization.status == .active,
-            let holder = try await catalog.snapshot(of: owner),
+        let issuer = attempt.issuer
+        let home = organization == issuer.id ? issuer.home : try await catalog.snapshot(of: organization)
+        // Only the organization itself and the platform own what it may use.
+        guard let home, home.organization.status == .active,
+            let holder = owner == .platform ? issuer.platform : owner == organization ? home : nil,
             let found = holder.resources.first(where: { $0.id == resource }), found.status == .active,
-            found.acceptedIssuers.contains(attempt.issuer.id), home.mayUse(found)
+            found.acceptedIssuers.contains(issuer.id), home.mayUse(found)
         else { throw Self.invalidGrant("resource_closed") }
-        return Target(organization: home, resource: found, owner: holder)
+        return Target(
+            organization: home, resource: found, owner: holder, guardian: catalog.guardian(home, issuer.platform))
     }
 
     /// A token request may only repeat the resource that was granted (RFC 8707 §2.2).
@@ -120,6 +152,8 @@ package struct TokenIssuance: Sendable {
     }
 
     /// A signed access token that says who may do what for whom.
+    ///
+    /// - Parameter scopes: of the resource, what they imply included.
     func accessToken(
         for user: UserID, scopes: [String], openID: [String], grant: GrantID, authTime: Date, _ target: Target,
         _ attempt: Attempt
@@ -132,7 +166,7 @@ package struct TokenIssuance: Sendable {
             issuer: attempt.issuer.url, subject: user.description, audience: target.resource.uri,
             clientID: attempt.client.wireID, id: TokenID.make(at: attempt.now, random), issuedAt: attempt.now,
             lifetimeSeconds: target.resource.accessTokenLifetimeSeconds,
-            scopes: target.resource.expanding(Set(scopes)) + openID.filter { $0 != "offline_access" },
+            scopes: scopes + openID.filter { $0 != "offline_access" },
             organization: organization.id, organizationSlug: organization.slug, grant: grant, authTime: authTime)
         do {
             return (token, try token.signed(by: key, kid: kid))

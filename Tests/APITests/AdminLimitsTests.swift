@@ -1,0 +1,307 @@
+import ControlPlane
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Keys
+import Logging
+import NIOCore
+import Postgres
+import Synchronization
+import Tenancy
+import TestSupport
+import Testing
+
+@testable import API
+
+/// Gathers what is logged at the level of errors.
+private final class ErrorLog: LogHandler {
+    private let messages = Mutex<[String]>([])
+    var errors: [String] { messages.withLock { $0 } }
+    var logger: Logger { Logger(label: "test") { _ in self } }
+
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+    var logLevel: Logger.Level {
+        get { .error }
+        set {}
+    }
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+    func log(event: LogEvent) {
+        messages.withLock { $0.append("\(event.message)") }
+    }
+}
+
+@Suite struct AdminLimitsTests {
+    // MARK: Times
+
+    @Test(
+        "P-08 times are of the years 0001 to 9999, wherever they come in (RFC 3339 §1)", .tags(.admin),
+        arguments: [
+            ("9999-12-31T23:59:59Z", true), ("0001-02-01T00:00:00Z", true), ("2030-01-01T00:00:00.123+02:00", true),
+            ("9999-12-31T23:59:59-01:00", false), ("0001-01-01T00:00:00+01:00", false),
+            ("0000-06-01T00:00:00Z", false), ("10000-01-01T00:00:00Z", false), ("999999-01-01T00:00:00Z", false),
+            ("292277026596-12-04T15:30:08Z", false), ("-0044-03-15T00:00:00Z", false),
+        ])
+    func times(text: String, isTaken: Bool) async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let statement = try await server.call(
+                .post, "\(tenant.path)/scope-policies",
+                """
+                {"name":"t","effect":"deny","principals":{"everyone":true},"scopes":["x"],
+                 "conditions":{"valid_from":"\(text)"}}
+                """)
+            #expect(statement.status == (isTaken ? 201 : 422))
+            #expect(statement.pointers == (isTaken ? [] : ["/conditions/valid_from"]))
+            #expect(try await server.done(.get, "\(tenant.path)/scope-policies").rows.count == (isTaken ? 2 : 1))
+            let key = try await server.call(
+                .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["users:read"],"expires_at":"\#(text)"}"#)
+            #expect((400..<500).contains(key.status) || (isTaken && key.status == 201))
+            for bound in ["from", "until"] {
+                let query = "\(bound)=\(text.replacing("+", with: "%2B"))"
+                let events = try await server.call(.get, "\(tenant.path)/audit/events?\(query)")
+                #expect(events.status == (isTaken ? 200 : 400), "\(query)")
+            }
+        }
+    }
+
+    // MARK: Policies
+
+    @Test("a policy statement that cannot be read denies what it speaks of, and nothing else ends", .tags(.admin))
+    func unreadablePolicy() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let ids = try await server.furnish(tenant)
+            guard let organization = OrganizationID(tenant.id), let policy = ScopePolicyID(ids["policy"] ?? "") else {
+                throw AdminServer.Unexpected("no ids")
+            }
+            func granted() async throws -> [String]? {
+                try await server.done(
+                    .post, "\(tenant.path)/scope-policies:evaluate",
+                    """
+                    {"user":"\(ids["user"] ?? "")","client":"\(ids["client"] ?? "")",
+                     "resource":"\(ids["resource"] ?? "")"}
+                    """
+                ).json["granted"]?.strings
+            }
+            #expect(try await granted() == ["read", "write"])
+            let log = ErrorLog()
+            let catalog = TenantCatalog(
+                database: server.administration.database, secrets: TestDatabase.secrets, logger: log.logger)
+            for (column, value, left) in [
+                // What can be read still narrows the denial: to the scope `write`.
+                ("conditions", #"'{"valid_from": "+292278994-08-17T07:12:55Z"}'"#, ["read"]),
+                ("principals", #"'{"users": ["nobody"]}'"#, ["read"]),
+                ("clients", #"'{"kinds": ["robot"]}'"#, ["read"]),
+                ("resources", "ARRAY['everything']", ["read"]),
+            ] {
+                try await Self.spoil(organization, policy, column, value)
+                #expect(try await granted() == left, "\(column)")
+                catalog.forget(organization)
+                let statements = try await catalog.snapshot(of: organization)?.policy
+                #expect(statements?.count == 2 && statements?.first { $0.id == policy }?.effect == .deny)
+            }
+            #expect(log.errors.count == 1)
+            let path = "\(tenant.path)/scope-policies/\(policy)"
+            #expect(try await server.done(.get, path)["effect"] == "deny")
+            #expect(try await server.call(.delete, path, headers: [.ifMatch: "*"]).status == 204)
+            #expect(try await granted() == ["read"])
+        }
+    }
+
+    /// Puts a value into a statement that nothing of ours would write.
+    private static func spoil(
+        _ organization: OrganizationID, _ policy: ScopePolicyID, _ column: String, _ value: String
+    ) async throws {
+        // The text is the test's own; parameters cannot name columns.
+        let statement = "UPDATE scope_policy SET \(column) = \(value) WHERE id = '\(policy.uuid)'"
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = ["psql", "-Xqc", statement, try TestEnvironment.require("DATABASE_ADMIN_URL")]
+        try process.run()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+    }
+
+    // MARK: Requests
+
+    @Test("a write with parameters or an Idempotency-Key is refused, not done (design §4.5, §4.6)", .tags(.admin))
+    func unsupported() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let users = "\(tenant.path)/users"
+            let body = #"{"email":"x@\#(tenant.slug).example"}"#
+            for query in ["dry_run=true", "dry_run=false", "x", "=", "limit=1"] {
+                let reply = try await server.call(.post, "\(users)?\(query)", body)
+                #expect(reply.status == 400 && reply["detail"].contains("dry_run"), "\(query)")
+            }
+            let key: HTTPFields = [.idempotencyKey: "4c8a", .ifMatch: "*"]
+            let reply = try await server.call(.post, users, body, headers: key)
+            #expect(reply.status == 400 && reply["detail"].contains("Idempotency-Key"))
+            #expect(try await server.done(.get, users).rows.isEmpty)
+
+            let user = "\(users)/\(try await server.done(.post, users, body)["id"])"
+            #expect(try await server.call(.patch, "\(user)?dry_run=true", #"{"name":"N"}"#).status == 400)
+            #expect(try await server.call(.post, "\(user):disable?dry_run=true").status == 400)
+            #expect(try await server.call(.post, "\(user):disable", headers: key).status == 400)
+            let unchanged = try await server.done(.get, user)
+            #expect(unchanged.headers[.eTag] == "\"v1\"" && unchanged["status"] == "active")
+            let policy = try await server.done(.get, "\(tenant.path)/scope-policies").rows.first?["id"]?.string ?? ""
+            let path = "\(tenant.path)/scope-policies/\(policy)"
+            #expect(try await server.call(.delete, "\(path)?dry_run=true", headers: [.ifMatch: "*"]).status == 400)
+            #expect(try await server.call(.get, path).status == 200)
+            // Whoever may not do it learns nothing about parameters.
+            let foreign = try await server.organization()
+            #expect(try await server.call(.post, "\(users)?dry_run=true", body, key: foreign.key).status == 404)
+        }
+    }
+
+    @Test("a body that ends early is 400, changes nothing and is no error of ours", .tags(.admin))
+    func truncated() async throws {
+        struct Gone: Error {}
+        let broken = AsyncThrowingStream<ByteBuffer, any Error> { stream in
+            stream.yield(ByteBuffer(string: #"{"a":"#))
+            stream.finish(throwing: Gone())
+        }
+        let head = HTTPRequest(
+            method: .post, scheme: nil, authority: nil, path: "/", headerFields: [.contentType: "application/json"])
+        let refusal = await #expect(throws: HTTPError.self) {
+            _ = try await JSONBody(Request(head: head, body: RequestBody(asyncSequence: broken)))
+        }
+        #expect(refusal?.status == .badRequest)
+        var short = head
+        short.headerFields[.contentLength] = "3"
+        await #expect(throws: JSONBody.Refusal.malformed) {
+            _ = try await JSONBody(Request(head: short, body: RequestBody(buffer: ByteBuffer(string: "{}"))))
+        }
+
+        let tenant = Mutex<String>("")
+        try await AdminServer.run { server in
+            let path = try await server.organization().path
+            tenant.withLock { $0 = path }
+        }
+        let path = tenant.withLock { $0 }
+        let log = ErrorLog()
+        try await AdminServer.listen(logger: log.logger) { port, key in
+            for (target, type) in [("\(path):suspend", "text/plain"), ("\(path)/users", "application/json")] {
+                let process = Process()
+                process.executableURL = URL(filePath: "/bin/bash")
+                process.environment = ["KEY": key]
+                // Hangs up its own side after half of the body, and reads what comes.
+                process.arguments = [
+                    "-c",
+                    #"""
+                    exec 3<>/dev/tcp/127.0.0.1/\#(port)
+                    printf 'POST \#(target) HTTP/1.1\r\nHost: as.example\r\nAuthorization: Bearer %s\r\n' "$KEY" >&3
+                    printf 'Content-Type: \#(type)\r\nContent-Length: 30\r\n\r\n' >&3
+                    sleep 0.2
+                    """#,
+                ]
+                try process.run()
+                process.waitUntilExit()
+            }
+            try await Task.sleep(for: .milliseconds(300))
+        }
+        #expect(log.errors == [])
+        try await AdminServer.run { server in
+            let (organization, users) = (
+                try await server.done(.get, path), try await server.done(.get, "\(path)/users")
+            )
+            #expect(organization["status"] == "active" && users.rows.isEmpty)
+        }
+    }
+
+    // MARK: Identity providers
+
+    @Test(
+        "a project secret goes to Stytch or a host the operator named, and never where it was not sent", .tags(.admin))
+    func upstreamHosts() async throws {
+        var settings = AdministrationSettings(publicURL: AdminServer.publicURL)
+        settings.allowedUpstreamHosts = ["login.globex.example"]
+        try await AdminServer.run(settings: settings) { server in
+            let tenant = try await server.organization()
+            let path = "\(tenant.path)/identity-providers"
+            func create(_ url: String) async throws -> AdminServer.Reply {
+                let project = AdminServer.freshSlug()
+                return try await server.call(
+                    .post, path,
+                    """
+                    {"kind":"stytch_consumer","name":"S","project_id":"project-test-\(project)","secret":"s1",
+                     "base_url":"\(url)"}
+                    """, key: tenant.key)
+            }
+            for url in [
+                "https://stytch.com.evil.example", "https://evilstytch.com", "https://evil.example/stytch.com",
+                "http://api.stytch.com", "http://127.0.0.1:8020", "https://127.0.0.1", "https://x.login.globex.example",
+                "https://login.globex.example@evil.example", "ftp://stytch.com", "stytch.com",
+            ] {
+                let reply = try await create(url)
+                #expect(reply.status == 422 && reply.pointers == ["/base_url"], "\(url)")
+            }
+            for url in ["https://stytch.com", "https://TEST.stytch.com/", "https://login.globex.example"] {
+                #expect(try await create(url).status == 201, "\(url)")
+            }
+            let one = "\(path)/\(try await create("https://test.stytch.com")["id"])"
+            func patch(_ body: String) async throws -> AdminServer.Reply {
+                try await server.call(.patch, one, body, key: tenant.key, headers: [.ifMatch: "*"])
+            }
+            for body in [#"{"base_url":"https://login.globex.example"}"#, #"{"base_url":null}"#] {
+                let reply = try await patch(body)
+                #expect(reply.status == 422 && reply.pointers == ["/secret"], "\(body)")
+            }
+            #expect(try await patch(#"{"base_url":"https://evil.example","secret":"s2"}"#).pointers == ["/base_url"])
+            #expect(try await patch(#"{"base_url":"https://test.stytch.com","name":"T"}"#).status == 200)
+            #expect(try await patch(#"{"secret":"s3"}"#).status == 200)
+            #expect(try await patch(#"{"base_url":"https://login.globex.example","secret":"s4"}"#).status == 200)
+            #expect(try await server.done(.get, one)["base_url"] == "https://login.globex.example")
+        }
+    }
+
+    @Test("an upstream is free again once the platform deletes the provider that holds it", .tags(.admin))
+    func upstreamReleased() async throws {
+        try await AdminServer.run { server in
+            let (a, b) = (try await server.organization(), try await server.organization())
+            let body = #"{"kind":"stytch_consumer","name":"S","project_id":"project-test-\#(a.slug)","secret":"s"}"#
+            let first = try await server.done(.post, "\(a.path)/identity-providers", body, key: a.key)
+            #expect(try await server.call(.post, "\(b.path)/identity-providers", body, key: b.key).status == 409)
+            let path = "\(a.path)/identity-providers/\(first["id"])"
+            #expect(try await server.call(.delete, path, headers: [.ifMatch: "*"]).status == 204)
+            #expect(try await server.call(.post, "\(b.path)/identity-providers", body, key: b.key).status == 201)
+        }
+    }
+
+    // MARK: Resources
+
+    @Test("only the platform opens its issuer for a resource (design §3.1)", .tags(.admin))
+    func widening() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            func body(_ name: String, _ issuers: String) -> String {
+                """
+                {"uri":"https://\(tenant.slug).example/\(name)","name":"R","scopes":["read"],
+                 "accepted_issuers":\(issuers)}
+                """
+            }
+            let path = "\(tenant.path)/resources"
+            for issuers in [#"["platform"]"#, #"["platform","\#(tenant.id)"]"#] {
+                let reply = try await server.call(.post, path, body("a", issuers), key: tenant.key)
+                #expect(reply.status == 403 && reply.code == "platform_key_required")
+            }
+            let made = try await server.done(.post, path, body("b", #"["\#(tenant.id)"]"#), key: tenant.key)
+            let one = "\(path)/\(made["id"])"
+            let both = #"{"accepted_issuers":["platform","\#(tenant.id)"]}"#
+            #expect(try await server.call(.patch, one, both, key: tenant.key).status == 403)
+            #expect(try await server.call(.patch, one, both).status == 200)
+            // What the platform opened may be kept, and closed, by the organization.
+            #expect(try await server.call(.patch, one, both, key: tenant.key).status == 200)
+            let closed = #"{"accepted_issuers":["\#(tenant.id)"]}"#
+            #expect(try await server.call(.patch, one, closed, key: tenant.key).status == 200)
+            #expect(try await server.call(.patch, one, both, key: tenant.key).status == 403)
+        }
+    }
+}
