@@ -98,7 +98,7 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
 
     // Sign-in and consent.
     SignInEndpoint(flow: services.flow, answers: answers)
-        .addRoutes(to: browser.group().add(middleware: SameOriginForms(origin: settings.origin)))
+        .addRoutes(to: browser.group().add(middleware: SameOriginForms(origin: settings.origin, flow: services.flow)))
 
     // For administrators and their programs.
     services.admin.add(to: router)

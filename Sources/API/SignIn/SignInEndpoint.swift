@@ -75,11 +75,15 @@ struct SignInEndpoint: Sendable {
 /// origin `null`; then its own word on where the request comes from, `Sec-Fetch-Site`, decides.
 struct SameOriginForms: RouterMiddleware {
     let origin: String
+    let flow: AuthorizationFlow
 
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
-        guard request.method != .post || isOurs(request.headers) else { throw ForeignForm() }
+        guard request.method != .post || isOurs(request.headers) else {
+            try await flow.recordForeignForm(context.request, at: context.now)
+            throw ForeignForm()
+        }
         return try await next(request, context)
     }
 

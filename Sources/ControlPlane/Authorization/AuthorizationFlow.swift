@@ -149,6 +149,13 @@ package struct AuthorizationFlow: Sendable {
         }
     }
 
+    /// Another site sent a form of ours in this browser's name: an attack, which the platform's log has to show.
+    package func recordForeignForm(_ request: AuditEvent.RequestInfo, at now: Date) async throws {
+        let visit = Visit(browser: BrowserContext(binding: nil, sessions: [:]), request: request, now: now)
+        try await refuse(
+            .authorizeDenied, in: .platform, reason: "foreign_origin", actor: .anonymous, client: nil, visit)
+    }
+
     // MARK: Turning failures into answers
 
     /// Runs a step and turns whatever it throws into a page or a redirect, with the event a refusal is due.
