@@ -9,7 +9,7 @@ import Testing
 
 @testable import API
 
-/// What every route promises whatever its endpoint does; the stores are away.
+/// What every route promises whatever its endpoint does; the stores are away where nothing has to be written.
 @Suite struct RoutesTests {
     private static let metadataPaths = [
         "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/mcp-resources",
@@ -169,7 +169,7 @@ import Testing
             (TestServices.publicURL, "same-origin", false), ("null", "same-origin", false), (nil, nil, false),
             (TestServices.publicURL, nil, false),
         ]
-        try await TestServices.away.get().test { client in
+        try await TestServices.live.get().test { client in
             for (origin, site, isRefused) in cases {
                 var headers = HTTPFields([form])
                 headers[.origin] = origin
