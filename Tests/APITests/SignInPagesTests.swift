@@ -329,15 +329,21 @@ import Testing
         #expect(answers.response(to: reply, posted: true).headers[values: .setCookie].count == 2)
     }
 
-    /// Writes every page and its stylesheet into the folder named by `GATEHOUSE_PAGE_DUMP`, to be looked at in a browser.
-    @Test(.enabled(if: ProcessInfo.processInfo.environment["GATEHOUSE_PAGE_DUMP"] != nil))
-    func dump() async throws {
-        let folder = URL(filePath: try #require(ProcessInfo.processInfo.environment["GATEHOUSE_PAGE_DUMP"]))
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        try Data(Templates.stylesheet.utf8).write(to: folder.appending(path: "page.css"))
+    /// Also writes the pages into the folder named by `GATEHOUSE_PAGE_DUMP`, to be looked at in a browser.
+    @Test("AZ-15 no page has a script or a style of its own, and each names its language and title")
+    func everyPageIsPlain() async throws {
+        let folder = ProcessInfo.processInfo.environment["GATEHOUSE_PAGE_DUMP"].map { URL(filePath: $0) }
+        if let folder {
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            try Data(Templates.stylesheet.utf8).write(to: folder.appending(path: "page.css"))
+        }
         for (name, response) in try everyPage() {
-            let text = try await html(response).replacing(/\/assets\/[^"]+\.css/, with: "page.css")
-            try Data(text.utf8).write(to: folder.appending(path: name + ".html"))
+            let text = try await html(response)
+            #expect(!text.contains("<script") && !text.contains("<style") && !text.contains(" style="), "\(name)")
+            #expect(text.contains("<html lang=\"en\">") && text.contains("<title>"), "\(name)")
+            guard let folder else { continue }
+            let local = text.replacing(/\/assets\/[^"]+\.css/, with: "page.css")
+            try Data(local.utf8).write(to: folder.appending(path: name + ".html"))
         }
     }
 }
