@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 import uuid
 
 import httpx
@@ -89,7 +90,11 @@ def test_bootstrap_makes_one_organization_that_issues_once_its_key_is_whole(depl
         link = next(value for value in made.json().values() if isinstance(value, str) and "/signin/invitation/" in value)
 
     person = Person(email, "default", Outbox(deployment.stack.sandbox_url))
-    query["code_challenge"] = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    # The command wrote to the database; the serving nodes see it within a second.
+    until = time.monotonic() + 3
+    while httpx.get(f"{issuer.url}/oauth/authorize", params=query).status_code != 200:
+        assert time.monotonic() < until, "the imported key is still not seen"
+        time.sleep(0.05)
     with Browser(person) as browser:
         assert browser.http.get(link).status_code == 200
         answer = browser.authorize(str(httpx.URL(f"{issuer.url}/oauth/authorize", params=query)), REDIRECT_URI)

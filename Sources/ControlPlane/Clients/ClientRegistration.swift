@@ -11,7 +11,8 @@ package import Tenancy
 package final class ClientRegistration: Sendable {
     /// Numbers an operator chooses.
     package struct Settings: Sendable {
-        /// Unused registrations one issuer may have at a time. Key `GATEHOUSE_REGISTRATION_QUOTA`. Default 10,000.
+        /// Unused registrations one issuer may have at a time. Key `GATEHOUSE_REGISTRATION_QUOTA`. Default 10,000. One
+        /// source may make a tenth of it in an hour, so that nobody closes registration for everybody.
         package var quota = 10_000
         /// How long an unused one lives. Default 24 h.
         package var unusedLifetime: Duration = .seconds(86_400)
@@ -38,6 +39,18 @@ package final class ClientRegistration: Sendable {
     private let counts = Mutex<[OrganizationID: Count]>([:])
     private static let recount: TimeInterval = 10
 
+    /// How many each source made in this hour, on this node.
+    private struct Hour {
+        var started: Date
+        var made: [Source: Int] = [:]
+    }
+    private struct Source: Hashable {
+        let registry: OrganizationID
+        let address: String
+    }
+    private static let mostSources = 50_000
+    private let hour = Mutex(Hour(started: .distantPast))
+
     package init(database: TenantDatabase, refusals: RefusalLog, settings: Settings, random: RandomBytes) {
         clients = ClientStore(database: database)
         self.refusals = refusals
@@ -52,6 +65,7 @@ package final class ClientRegistration: Sendable {
         do {
             do {
                 let checked = try metadata.checked()
+                try takeShare(of: issuer.id, from: request.ip ?? "-", at: now)
                 try await takeFromQuota(of: issuer.id, at: now)
                 return try await store(checked, metadata, at: issuer, request, now)
             } catch let error as OAuthError where error.code != .temporarilyUnavailable {
@@ -95,6 +109,24 @@ package final class ClientRegistration: Sendable {
         return Registered(client: client, secret: secret)
     }
 
+    private func takeShare(of registry: OrganizationID, from address: String, at now: Date) throws(OAuthError) {
+        let made = hour.withLock { hour in
+            if now.timeIntervalSince(hour.started) >= 3_600 { hour = Hour(started: now) }
+            var source = Source(registry: registry, address: address)
+            // Beyond so many sources the new ones share one place: the table stays small whoever calls.
+            if hour.made.count >= Self.mostSources, hour.made[source] == nil {
+                source = Source(registry: registry, address: "*")
+            }
+            hour.made[source, default: 0] += 1
+            return hour.made[source] ?? 1
+        }
+        guard made <= max(1, settings.quota / 10) else { throw Self.quotaSpent }
+    }
+
+    private static let quotaSpent = OAuthError(
+        .temporarilyUnavailable, "Too many clients were registered and not used; try again later.",
+        reason: "registration_quota", retryAfter: .seconds(600))
+
     private func takeFromQuota(of registry: OrganizationID, at now: Date) async throws {
         let fresh = counts.withLock { counts -> Bool in
             guard let count = counts[registry], now.timeIntervalSince(count.countedAt) < Self.recount else {
@@ -107,10 +139,6 @@ package final class ClientRegistration: Sendable {
             let unused = try await clients.unusedCount(in: registry, at: now)
             counts.withLock { $0[registry] = Count(unused: unused + 1, countedAt: now) }
         }
-        guard counts.withLock({ $0[registry]?.unused ?? 0 }) <= settings.quota else {
-            throw OAuthError(
-                .temporarilyUnavailable, "Too many clients were registered and not used; try again later.",
-                reason: "registration_quota", retryAfter: .seconds(600))
-        }
+        guard counts.withLock({ $0[registry]?.unused ?? 0 }) <= settings.quota else { throw Self.quotaSpent }
     }
 }
