@@ -107,7 +107,11 @@ struct Serve: AsyncParsableCommand {
             do {
                 return try await ask()
             } catch let error as PostgresError where error.kind == .unavailable || error.kind == .timedOut {
-                guard ContinuousClock.now < deadline else { throw error }
+                guard ContinuousClock.now < deadline else {
+                    throw CommandFailure(
+                        "PostgreSQL did not let this program in for 15 seconds; the log says why. On a new database run "
+                            + "gatehouse migrate --create-roles first.")
+                }
                 try await Task.sleep(for: .milliseconds(250))
             }
         }

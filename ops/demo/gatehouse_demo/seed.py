@@ -34,7 +34,10 @@ def resource_body(uri: str, name: str, algorithm: str, **more: Any) -> dict[str,
     return {
         "uri": uri,
         "name": name,
-        "scopes": ["read", "write"],
+        "scopes": [
+            {"name": "read", "description": "Read notes"},
+            {"name": "write", "description": "Write and change notes"},
+        ],
         "scope_implications": {"write": ["read"]},
         "algorithm": algorithm,
         "listed": True,
