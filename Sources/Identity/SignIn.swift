@@ -71,6 +71,10 @@ package struct SignIn: Sendable {
         var user = try await find(linked, attempt, transaction)
         if user == nil { user = try await firstLink(attempt, standing, transaction) }
         guard let user else {
+            // Another sign-in of this person may have linked this very identity since it was looked up.
+            guard try await store.user(of: attempt.identity.key, in: attempt.organization.id, transaction) == nil else {
+                throw LostRace()
+            }
             try await users.rememberPending(
                 attempt.identity.key, email: attempt.identity.email, in: attempt.organization.id, at: attempt.now,
                 transaction)
