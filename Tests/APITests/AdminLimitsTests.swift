@@ -192,7 +192,7 @@ private final class ErrorLog: LogHandler {
                 let process = Process()
                 process.executableURL = URL(filePath: "/bin/bash")
                 process.environment = ["KEY": key]
-                // Hangs up its own side after half of the body, and reads what comes.
+                // A client that stalls before its body, then is gone.
                 process.arguments = [
                     "-c",
                     #"""
