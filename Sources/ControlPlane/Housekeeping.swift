@@ -4,7 +4,8 @@ import ServiceLifecycle
 import Synchronization
 package import Tenancy
 
-/// Removes what time has made worthless: sealed successors whose grace is over, and registrations that nobody used.
+/// Removes what time has made worthless: sealed successors whose grace is over, registrations that nobody used, and
+/// assertions that ended.
 ///
 /// Each minute it looks after the organizations in which this node rotated refresh tokens; each hour, and at start, after
 /// all of them, for what other nodes left behind. Nothing depends on it being punctual: what is over is refused by its own
@@ -18,6 +19,7 @@ package final class Housekeeping: Service {
     private let organizations: OrganizationStore
     private let grants: GrantStore
     private let clients: ClientStore
+    private let assertions: AssertionStore
     private let clock: WallClock
     private let logger: Logger
     /// Where something will have to be erased.
@@ -27,6 +29,7 @@ package final class Housekeeping: Service {
         organizations = OrganizationStore(database: database)
         grants = GrantStore(database: database)
         clients = ClientStore(database: database)
+        assertions = AssertionStore(database: database)
         self.clock = clock
         self.logger = logger
     }
@@ -88,5 +91,6 @@ package final class Housekeeping: Service {
         let now = clock.now()
         try await grants.eraseSuccessors(olderThan: now - Self.grace, in: organization)
         try await clients.deleteExpired(in: organization, at: now)
+        try await assertions.deleteExpired(in: organization, at: now)
     }
 }

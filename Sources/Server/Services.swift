@@ -55,15 +55,18 @@ struct Services {
         housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
 
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
+        let directory = ClientDirectory(catalog: catalog)
         let transactions = AuthorizationTransactionStore(redis: redis, random: random)
         let providers = IdentityProviders(
             outbound: identityOutbound, secrets: secrets, settings: configuration.identity, clock: clock)
         let flow = AuthorizationFlow(
-            issuers: issuers, transactions: transactions, limits: SignInLimits(redis: redis), providers: providers,
+            issuers: issuers, directory: directory, transactions: transactions, limits: SignInLimits(redis: redis),
+            providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
         let tokens = TokenIssuance(
-            issuers: issuers, transactions: transactions, database: database, refusals: refusals,
+            issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
+            database: database, refusals: refusals,
             housekeeping: housekeeping, random: random)
         let registration = ClientRegistration(
             database: database, refusals: refusals, settings: configuration.registration, random: random)

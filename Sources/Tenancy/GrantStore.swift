@@ -44,7 +44,7 @@ package struct EpochGuard: Sendable, Equatable {
     }
 
     /// Holds while both epochs are the ones that were read.
-    fileprivate var condition: SQL {
+    var condition: SQL {
         """
         EXISTS (SELECT FROM epoch WHERE organization_id = \(organization) AND value = \(organizationEpoch)) \
         AND EXISTS (SELECT FROM epoch WHERE organization_id = \(OrganizationID.platform) AND value = \(platformEpoch))

@@ -52,6 +52,11 @@ package struct OutboxEvent: Sendable {
         "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values)"
     }
 
+    /// Inserts this event if the condition holds; a row says that it did.
+    func insertion(if condition: SQL) -> SQL {
+        "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values) WHERE \(condition) RETURNING 1 AS written"
+    }
+
     /// Inserts this event only if the statement's `change` touched a row.
     fileprivate func insertion(ifAnyRowOf change: SQL) -> SQL {
         "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values) WHERE EXISTS (SELECT FROM \(change))"

@@ -48,6 +48,7 @@ struct TestServices: Sendable {
         let issuers = IssuerDirectory(
             catalog: TenantCatalog(database: database, secrets: secrets, logger: logger), publicURL: Self.publicURL)
         let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
+        let directory = ClientDirectory(catalog: issuers.catalog)
         let transactions = AuthorizationTransactionStore(redis: redis, random: .system)
         let providers = IdentityProviders(
             outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger), secrets: secrets,
@@ -55,11 +56,13 @@ struct TestServices: Sendable {
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
             flow: AuthorizationFlow(
-                issuers: issuers, transactions: transactions, limits: SignInLimits(redis: redis), providers: providers,
+                issuers: issuers, directory: directory, transactions: transactions, limits: SignInLimits(redis: redis),
+                providers: providers,
                 signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
                 logger: logger),
             tokens: TokenIssuance(
-                issuers: issuers, transactions: transactions, database: database, refusals: refusals,
+                issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
+                database: database, refusals: refusals,
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger), random: .system),
             registration: ClientRegistration(
                 database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system),

@@ -49,6 +49,8 @@ extension TokenRequest {
         case "refresh_token":
             self = .refreshToken(
                 token: Secret(try form.require("refresh_token")), scope: form["scope"], resources: form.all("resource"))
+        case "client_credentials":
+            self = .clientCredentials(scope: form["scope"], resources: form.all("resource"))
         default:
             throw OAuthError(.unsupportedGrantType, "This grant type is not supported.")
         }

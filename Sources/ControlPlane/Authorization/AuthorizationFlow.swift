@@ -14,6 +14,7 @@ package import Tenancy
 /// and one after sign-in, asking for consent (MCP-AS-25, RFC 9700 §4.7).
 package struct AuthorizationFlow: Sendable {
     let issuers: IssuerDirectory
+    let directory: ClientDirectory
     let transactions: AuthorizationTransactionStore
     let limits: SignInLimits
     let providers: IdentityProviders
@@ -30,11 +31,12 @@ package struct AuthorizationFlow: Sendable {
     let logger: Logger
 
     package init(
-        issuers: IssuerDirectory, transactions: AuthorizationTransactionStore, limits: SignInLimits,
-        providers: IdentityProviders,
+        issuers: IssuerDirectory, directory: ClientDirectory, transactions: AuthorizationTransactionStore,
+        limits: SignInLimits, providers: IdentityProviders,
         signIn: SignIn, database: TenantDatabase, refusals: RefusalLog, random: RandomBytes, logger: Logger
     ) {
         self.issuers = issuers
+        self.directory = directory
         self.transactions = transactions
         self.limits = limits
         self.providers = providers
@@ -69,7 +71,7 @@ package struct AuthorizationFlow: Sendable {
     ) async -> AuthorizationReply {
         let visit = Visit(browser: browser, request: request, now: now)
         return await answering(visit, issuer: issuer) {
-            let addressed = try await AddressedRequest.find(parameters, at: issuer, in: catalog, at: now)
+            let addressed = try await AddressedRequest.find(parameters, at: issuer, in: directory, at: now)
             do {
                 return try await open(addressed, at: issuer, visit)
             } catch let error as OAuthError {

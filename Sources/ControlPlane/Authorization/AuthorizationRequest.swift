@@ -35,7 +35,7 @@ struct AddressedRequest: Sendable {
 
     /// - Throws: a page; the address to answer to is not proven (RFC 6749 §4.1.2.1).
     static func find(
-        _ parameters: AuthorizationParameters, at issuer: Issuer, in catalog: TenantCatalog, at now: Date
+        _ parameters: AuthorizationParameters, at issuer: Issuer, in directory: ClientDirectory, at now: Date
     ) async throws -> AddressedRequest {
         for name in ["client_id", "redirect_uri"] where parameters.repeated.contains(name) {
             throw Refusal.page(.malformed("The request names \(name) more than once."))
@@ -43,9 +43,7 @@ struct AddressedRequest: Sendable {
         guard let clientID = parameters["client_id"] else {
             throw Refusal.page(.malformed("The request does not say which application it comes from (client_id)."))
         }
-        guard let id = ClientID(clientID), let client = try await catalog.client(id, in: issuer.home, at: now),
-            client.isLive(at: now)
-        else {
+        guard let client = try await directory.client(clientID, at: issuer, now: now) else {
             throw Refusal.page(.unknownClient)
         }
         guard let redirect = client.answerTo(parameters["redirect_uri"]) else {

@@ -90,21 +90,18 @@ struct AuthorizationCodeGrant: Sendable {
             lastUsedAt: attempt.now,
             idleExpiresAt: min(attempt.now + Double(settings.grantIdleLifetimeSeconds), expiresAt), expiresAt: expiresAt
         )
+        let subject = TokenIssuance.Subject.user(record.user, grant: grantID, authTime: record.authTime)
         let (token, text) = try issuance.accessToken(
-            for: record.user, scopes: decision.effective, openID: record.openIDScopes, grant: grantID,
-            authTime: record.authTime, target, attempt)
+            for: subject, scopes: decision.effective, openID: record.openIDScopes, target, attempt)
         let event = issuance.event(
-            .tokenIssued, token, user: record.user, grant: grantID, grantType: "authorization_code", decision, target,
-            attempt)
+            .tokenIssued, token, for: subject, grantType: "authorization_code", decision, target, attempt)
         let outcome = try await issuance.grants.redeem(
             GrantStore.Redemption(codeDigest: code.digest, codeChallenge: record.codeChallenge, grant: grant),
             in: record.organization, guardedBy: target.guardian,
             recording: event)
         guard outcome.isDone else { return nil }
         await issuance.transactions.forget(code)
-        return IssuedTokens(
-            accessToken: text, expiresIn: token.lifetimeSeconds, scope: token.scopes.joined(separator: " "),
-            refreshToken: refresh?.secret)
+        return IssuedTokens(text, of: token, refreshToken: refresh?.secret)
     }
 
     /// A code that Redis does not know, or that was spent: if the one who presents it could have redeemed it, somebody else

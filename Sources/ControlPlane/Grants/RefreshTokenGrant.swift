@@ -96,17 +96,16 @@ struct RefreshTokenGrant: Sendable {
             at: attempt.now)
         let allowed = decision.effective.filter { scopes.wanted?.contains($0) ?? true }
         guard !allowed.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
+        let subject = TokenIssuance.Subject.user(grant.user, grant: grant.id, authTime: grant.authTime)
         let (token, text) = try issuance.accessToken(
-            for: grant.user, scopes: allowed, openID: scopes.openID, grant: grant.id, authTime: grant.authTime,
-            target, attempt)
+            for: subject, scopes: allowed, openID: scopes.openID, target, attempt)
         let successor: RefreshToken
         let outcome: WriteOutcome<GrantID>
         switch standing {
         case .current:
             successor = presented.successor(issuance.random)
             let event = issuance.event(
-                .tokenRefreshed, token, user: grant.user, grant: grant.id, grantType: "refresh_token", decision, target,
-                attempt)
+                .tokenRefreshed, token, for: subject, grantType: "refresh_token", decision, target, attempt)
             let settings = target.organization.organization.settings
             let rotation = GrantStore.Rotation(
                 grant: grant.id, version: grant.version, presented: presented.digest, successor: successor.digest,
@@ -118,7 +117,7 @@ struct RefreshTokenGrant: Sendable {
         case .retried(let sealed):
             successor = sealed
             let event = issuance.event(
-                .tokenRefreshed, token, user: grant.user, grant: grant.id, grantType: "refresh_token", decision,
+                .tokenRefreshed, token, for: subject, grantType: "refresh_token", decision,
                 metadata: ["retried": "true"], target, attempt)
             outcome = try await issuance.grants.retry(
                 grant.id, version: grant.version, in: presented.organization, guardedBy: target.guardian,
@@ -127,9 +126,7 @@ struct RefreshTokenGrant: Sendable {
             return nil
         }
         guard outcome.isDone else { return nil }
-        return IssuedTokens(
-            accessToken: text, expiresIn: token.lifetimeSeconds, scope: token.scopes.joined(separator: " "),
-            refreshToken: successor.secret)
+        return IssuedTokens(text, of: token, refreshToken: successor.secret)
     }
 
     private func target(

@@ -17,6 +17,8 @@ package struct AccessToken: Sendable {
     package let organizationSlug: String
     package let grant: GrantID?
     package let authTime: Date?
+    /// RFC 7638 thumbprint of the key that its holder has to prove (`cnf.jkt`, RFC 9449 §6.1).
+    package let boundKey: String?
 
     /// The payload as JSON bytes.
     ///
@@ -38,6 +40,7 @@ package struct AccessToken: Sendable {
             json.string("org_slug", organizationSlug)
             if let grant { json.string("grant_id", grant.description) }
             if let authTime { json.int("auth_time", Int(authTime.timeIntervalSince1970)) }
+            if let boundKey { json.object("cnf") { $0.string("jkt", boundKey) } }
         }
     }
 

@@ -8,20 +8,24 @@ package import Tenancy
 /// narrow, sign, and store change and event together. Nothing is changed before everything is known to be right.
 package struct TokenIssuance: Sendable {
     let issuers: IssuerDirectory
+    let authentication: ClientAuthentication
     let transactions: AuthorizationTransactionStore
     let grants: GrantStore
+    let issued: IssuedTokenStore
     let database: TenantDatabase
     let refusals: RefusalLog
     let housekeeping: Housekeeping
     let random: RandomBytes
 
     package init(
-        issuers: IssuerDirectory, transactions: AuthorizationTransactionStore, database: TenantDatabase,
-        refusals: RefusalLog, housekeeping: Housekeeping, random: RandomBytes
+        issuers: IssuerDirectory, authentication: ClientAuthentication, transactions: AuthorizationTransactionStore,
+        database: TenantDatabase, refusals: RefusalLog, housekeeping: Housekeeping, random: RandomBytes
     ) {
         self.issuers = issuers
+        self.authentication = authentication
         self.transactions = transactions
         grants = GrantStore(database: database)
+        issued = IssuedTokenStore(database: database)
         self.database = database
         self.refusals = refusals
         self.housekeeping = housekeeping
@@ -34,6 +38,8 @@ package struct TokenIssuance: Sendable {
     struct Attempt: Sendable {
         let client: Client
         let issuer: Issuer
+        /// RFC 7638 thumbprint of the key that the client proved to hold; its tokens are bound to it (RFC 9449 §5).
+        let boundKey: String?
         let request: AuditEvent.RequestInfo
         let now: Date
     }
@@ -43,22 +49,24 @@ package struct TokenIssuance: Sendable {
         let credentials: ClientCredentials
         let grantType: String
         let issuer: OrganizationID
+        let boundKey: String?
         let request: AuditEvent.RequestInfo
         let now: Date
     }
 
     /// Reads issuer and client as they are now, and proves the client. A guard that moved under a decision means to begin
     /// here again: the client may have been the very thing that changed.
-    func attempt(_ call: Call) async throws -> Attempt {
+    func attempt(_ call: Call, isRepeat: Bool = true) async throws -> Attempt {
         guard let issuer = try await issuers.issuer(call.issuer), issuer.home.organization.status == .active else {
             throw OAuthError(.invalidClient, "Client authentication failed.", reason: "issuer_closed")
         }
-        let client = try await ClientAuthentication(catalog: catalog).authenticate(
-            call.credentials, at: issuer, now: call.now)
+        let client = try await authentication.authenticate(
+            call.credentials, at: issuer, isRepeat: isRepeat, now: call.now)
         guard client.grantTypes.contains(call.grantType) else {
             throw OAuthError(.unauthorizedClient, "This client may not use this grant.")
         }
-        return Attempt(client: client, issuer: issuer, request: call.request, now: call.now)
+        return Attempt(
+            client: client, issuer: issuer, boundKey: call.boundKey, request: call.request, now: call.now)
     }
 
     /// Looks again at what a lost statement was guarded by.
@@ -67,16 +75,18 @@ package struct TokenIssuance: Sendable {
         try await catalog.recheck(.platform)
     }
 
+    /// - Parameter boundKey: the thumbprint of the key that this request proved (RFC 9449 §5), if it proved one.
     /// - Throws: ``OAuthError``; a refusal is in the log before the client hears of it.
     package func issue(
         _ request: TokenRequest, to credentials: ClientCredentials, from issuer: OrganizationID,
-        request info: AuditEvent.RequestInfo, at now: Date
+        boundTo boundKey: String? = nil, request info: AuditEvent.RequestInfo, at now: Date
     ) async throws -> IssuedTokens {
         let call = Call(
-            credentials: credentials, grantType: request.grantType, issuer: issuer, request: info, now: now)
+            credentials: credentials, grantType: request.grantType, issuer: issuer, boundKey: boundKey, request: info,
+            now: now)
         var client: Client?
         do {
-            let attempt = try await attempt(call)
+            let attempt = try await attempt(call, isRepeat: false)
             client = attempt.client
             switch request {
             case .authorizationCode(let code, let redirectURI, let verifier, let resources):
@@ -86,6 +96,9 @@ package struct TokenIssuance: Sendable {
             case .refreshToken(let token, let scope, let resources):
                 return try await RefreshTokenGrant(issuance: self).redeem(
                     token, scope: scope, resources: resources, attempt, call)
+            case .clientCredentials(let scope, let resources):
+                return try await ClientCredentialsGrant(issuance: self).redeem(
+                    scope: scope, resources: resources, attempt, call)
             }
         } catch let error as OAuthError {
             try await record(error, client: client, call)
@@ -115,7 +128,7 @@ package struct TokenIssuance: Sendable {
         }
     }
 
-    // MARK: What both grants share
+    // MARK: What grants share
 
     /// A resource, the snapshot its keys come from, and the organization a token will name.
     struct Target: Sendable {
@@ -144,6 +157,28 @@ package struct TokenIssuance: Sendable {
             organization: home, resource: found, owner: holder, guardian: catalog.guardian(home, issuer.platform))
     }
 
+    /// The resource that a request without a grant means: the one it names, or the issuer's default.
+    ///
+    /// - Throws: `invalid_target` (RFC 8707 §2).
+    func resource(asked: [String], _ issuer: Issuer) throws(OAuthError) -> Resource {
+        guard asked.count <= 1 else {
+            throw OAuthError(.invalidTarget, "Ask for one resource at a time.", reason: "several_resources")
+        }
+        guard let named = asked.first else {
+            guard let standard = issuer.defaultResource else {
+                throw OAuthError(
+                    .invalidTarget, "Name the resource: this issuer has no default one.", reason: "resource_missing")
+            }
+            return standard
+        }
+        guard let found = issuer.resource(at: named) else {
+            throw OAuthError(
+                .invalidTarget, "This issuer does not issue tokens for the requested resource.",
+                reason: "resource_unknown")
+        }
+        return found
+    }
+
     /// A token request may only repeat the resource that was granted (RFC 8707 §2.2).
     func check(_ asked: [String], against resource: Resource) throws(OAuthError) {
         guard asked.allSatisfy({ ResourceURI($0)?.canonical == resource.canonicalURI }) else {
@@ -151,23 +186,42 @@ package struct TokenIssuance: Sendable {
         }
     }
 
+    /// Whom a token speaks for, and how the log calls them.
+    struct Subject: Sendable {
+        /// `sub`.
+        let id: String
+        let actor: AuditEvent.Actor
+        let grant: GrantID?
+        let authTime: Date?
+
+        static func user(_ user: UserID, grant: GrantID, authTime: Date) -> Subject {
+            Subject(
+                id: user.description, actor: .user(user, session: grant.description), grant: grant, authTime: authTime)
+        }
+
+        /// The client itself (RFC 9068 §2.2: `sub` is its `client_id`).
+        static func service(_ client: Client) -> Subject {
+            Subject(id: client.wireID, actor: .service(client.wireID), grant: nil, authTime: nil)
+        }
+    }
+
     /// A signed access token that says who may do what for whom.
     ///
     /// - Parameter scopes: of the resource, what they imply included.
     func accessToken(
-        for user: UserID, scopes: [String], openID: [String], grant: GrantID, authTime: Date, _ target: Target,
-        _ attempt: Attempt
+        for subject: Subject, scopes: [String], openID: [String] = [], _ target: Target, _ attempt: Attempt
     ) throws -> (token: AccessToken, text: String) {
         guard let (key, kid) = attempt.issuer.signingKey(for: target.resource, owner: target.owner) else {
             throw OAuthError.noSigningKey
         }
         let organization = target.organization.organization
         let token = AccessToken(
-            issuer: attempt.issuer.url, subject: user.description, audience: target.resource.uri,
+            issuer: attempt.issuer.url, subject: subject.id, audience: target.resource.uri,
             clientID: attempt.client.wireID, id: TokenID.make(at: attempt.now, random), issuedAt: attempt.now,
             lifetimeSeconds: target.resource.accessTokenLifetimeSeconds,
             scopes: scopes + openID.filter { $0 != "offline_access" },
-            organization: organization.id, organizationSlug: organization.slug, grant: grant, authTime: authTime)
+            organization: organization.id, organizationSlug: organization.slug, grant: subject.grant,
+            authTime: subject.authTime, boundKey: attempt.boundKey)
         do {
             return (token, try token.signed(by: key, kid: kid))
         } catch {
@@ -177,16 +231,15 @@ package struct TokenIssuance: Sendable {
 
     /// The event of an issued token.
     func event(
-        _ type: AuditEventType, _ token: AccessToken, user: UserID, grant: GrantID, grantType: String,
+        _ type: AuditEventType, _ token: AccessToken, for subject: Subject, grantType: String,
         _ decision: ScopeDecision, metadata: [String: String] = [:], _ target: Target, _ attempt: Attempt
     ) -> OutboxEvent {
-        AuditEvent(
+        let resource = AuditEvent.Target(type: "resource", id: target.resource.id.description)
+        return AuditEvent(
             type, organization: target.organization.organization.id, id: EventID.make(at: attempt.now, random),
-            time: attempt.now, actor: .user(user, session: grant.description),
-            targets: [
-                AuditEvent.Target(type: "grant", id: grant.description),
-                AuditEvent.Target(type: "resource", id: target.resource.id.description),
-            ],
+            time: attempt.now, actor: subject.actor,
+            targets: subject.grant.map { [AuditEvent.Target(type: "grant", id: $0.description), resource] }
+                ?? [resource],
             client: attempt.client.wireID, scopes: token.scopes.sorted(), audience: [token.audience], grant: grantType,
             token: token.id.description, request: attempt.request, policy: decision.info, metadata: metadata
         ).outboxEvent(random)

@@ -7,11 +7,14 @@ package enum TokenRequest: Sendable {
     case authorizationCode(code: String, redirectURI: String?, codeVerifier: String?, resources: [String])
     /// RFC 6749 §6.
     case refreshToken(token: Secret, scope: String?, resources: [String])
+    /// RFC 6749 §4.4.2.
+    case clientCredentials(scope: String?, resources: [String])
 
     package var grantType: String {
         switch self {
         case .authorizationCode: "authorization_code"
         case .refreshToken: "refresh_token"
+        case .clientCredentials: "client_credentials"
         }
     }
 }
@@ -47,8 +50,17 @@ package enum ClientCredentials: Sendable {
 /// A successful token response (RFC 6749 §5.1).
 package struct IssuedTokens: Sendable {
     package let accessToken: String
-    package let tokenType = "Bearer"
+    /// `Bearer`, or `DPoP` for a token that is bound to a key (RFC 9449 §5).
+    package let tokenType: String
     package let expiresIn: Int
     package let scope: String
     package let refreshToken: Secret?
+
+    init(_ text: String, of token: AccessToken, refreshToken: Secret? = nil) {
+        accessToken = text
+        tokenType = token.boundKey == nil ? "Bearer" : "DPoP"
+        expiresIn = token.lifetimeSeconds
+        scope = token.scopes.joined(separator: " ")
+        self.refreshToken = refreshToken
+    }
 }
