@@ -110,15 +110,24 @@ package struct GrantStore: Sendable {
 
     // MARK: Redeeming a code
 
+    /// What is remembered of a spent code, so that it is never spent again.
+    package struct SpentCode: Sendable {
+        package let digest: SecretDigest
+        package let codeChallenge: String
+
+        package init(digest: SecretDigest, codeChallenge: String) {
+            self.digest = digest
+            self.codeChallenge = codeChallenge
+        }
+    }
+
     /// A code about to be spent, and the grant that is born with it.
     package struct Redemption: Sendable {
-        package let codeDigest: SecretDigest
-        package let codeChallenge: String
+        package let code: SpentCode
         package let grant: Grant
 
-        package init(codeDigest: SecretDigest, codeChallenge: String, grant: Grant) {
-            self.codeDigest = codeDigest
-            self.codeChallenge = codeChallenge
+        package init(code: SpentCode, grant: Grant) {
+            self.code = code
             self.grant = grant
         }
     }
@@ -137,8 +146,8 @@ package struct GrantStore: Sendable {
         let code: SQL = """
             code AS (
                 INSERT INTO redeemed_code (organization_id, code_digest, client_id, code_challenge, grant_id, redeemed_at)
-                SELECT \(organization), \(redemption.codeDigest.bytes), \(grant.client), \(redemption.codeChallenge),
-                       \(grant.id), \(grant.createdAt)
+                SELECT \(organization), \(redemption.code.digest.bytes), \(grant.client),
+                       \(redemption.code.codeChallenge), \(grant.id), \(grant.createdAt)
                  WHERE EXISTS (SELECT FROM "user" WHERE organization_id = \(organization) AND id = \(grant.user)
                                   AND status = 'active')
                    AND EXISTS (SELECT FROM client_admission WHERE organization_id = \(organization)

@@ -85,7 +85,7 @@ struct GrantStoreTests {
                 for _ in 0..<50 {
                     group.addTask {
                         let redemption = GrantStore.Redemption(
-                            codeDigest: code, codeChallenge: "challenge",
+                            code: GrantStore.SpentCode(digest: code, codeChallenge: "challenge"),
                             grant: fixture.grant(SecretDigest(of: Secret.random())))
                         return try await fixture.store.redeem(
                             redemption, in: fixture.organization.id, guardedBy: guardian, recording: fixture.event()
@@ -106,7 +106,8 @@ struct GrantStoreTests {
         let fixture = try await Fixture()
         let code = SecretDigest(of: Secret.random())
         let redemption = GrantStore.Redemption(
-            codeDigest: code, codeChallenge: "challenge", grant: fixture.grant(SecretDigest(of: Secret.random())))
+            code: GrantStore.SpentCode(digest: code, codeChallenge: "challenge"),
+            grant: fixture.grant(SecretDigest(of: Secret.random())))
         let outcome = try await fixture.store.redeem(
             redemption, in: fixture.organization.id, guardedBy: try await fixture.guardian(2),
             recording: fixture.event())
@@ -125,7 +126,7 @@ struct GrantStoreTests {
         )
         _ = try await fixture.database.transaction(id) { try await users.update(user, of: id, at: now, in: $0) }
         let redemption = GrantStore.Redemption(
-            codeDigest: SecretDigest(of: Secret.random()), codeChallenge: "challenge",
+            code: GrantStore.SpentCode(digest: SecretDigest(of: Secret.random()), codeChallenge: "challenge"),
             grant: fixture.grant(SecretDigest(of: Secret.random())))
         let outcome = try await fixture.store.redeem(
             redemption, in: id, guardedBy: try await fixture.guardian(), recording: fixture.event())
@@ -139,7 +140,9 @@ struct GrantStoreTests {
         let grant = fixture.grant(presented)
         _ = try await fixture.untilGuarded { guardian in
             try await fixture.store.redeem(
-                GrantStore.Redemption(codeDigest: SecretDigest(of: Secret.random()), codeChallenge: "c", grant: grant),
+                GrantStore.Redemption(
+                    code: GrantStore.SpentCode(digest: SecretDigest(of: Secret.random()), codeChallenge: "c"),
+                    grant: grant),
                 in: fixture.organization.id, guardedBy: guardian, recording: fixture.event()
             ).isDone ? 1 : 0
         }
@@ -175,7 +178,9 @@ struct GrantStoreTests {
         let grant = fixture.grant(SecretDigest(of: Secret.random()))
         let made = try await fixture.untilGuarded { guardian in
             try await fixture.store.redeem(
-                GrantStore.Redemption(codeDigest: SecretDigest(of: Secret.random()), codeChallenge: "c", grant: grant),
+                GrantStore.Redemption(
+                    code: GrantStore.SpentCode(digest: SecretDigest(of: Secret.random()), codeChallenge: "c"),
+                    grant: grant),
                 in: fixture.organization.id, guardedBy: guardian, recording: fixture.event()
             ).isDone ? 1 : 0
         }

@@ -3,25 +3,30 @@ import Foundation
 import Keys
 import Tenancy
 
-/// What a person decided, complete enough to be put behind a code.
+/// What a person decided, and what the log says of it.
 struct Answer: Sendable {
     let issuer: OrganizationID
     let client: ClientID
-    let redirectURI: String
-    let codeChallenge: String
     let person: AuthorizationTransaction.SignedIn
     let resource: Resource
     /// What policy allowed of what the person saw; never empty, and redemption may only narrow it.
     let grantedScopes: [String]
     let openIDScopes: [String]
 
-    func record(for code: AuthorizationCode, at now: Date) -> CodeRecord {
+    var authorization: Authorization {
+        Authorization(
+            issuer: issuer, client: client, organization: person.organization, user: person.user,
+            resource: resource.id, resourceOwner: resource.owner, grantedScopes: grantedScopes,
+            openIDScopes: openIDScopes, upstreamCeiling: person.upstreamCeiling, authTime: person.authTime,
+            mfa: person.mfa)
+    }
+
+    func record(
+        for code: AuthorizationCode, redirectURI: String, codeChallenge: String, at now: Date
+    ) -> CodeRecord {
         CodeRecord(
-            digest: Base64URL.encode(code.digest.bytes), issuer: issuer, client: client, redirectURI: redirectURI,
-            codeChallenge: codeChallenge, organization: person.organization, user: person.user, resource: resource.id,
-            resourceOwner: resource.owner, grantedScopes: grantedScopes, openIDScopes: openIDScopes,
-            upstreamCeiling: person.upstreamCeiling, authTime: person.authTime, mfa: person.mfa,
-            expiresAt: now + AuthorizationTransactionStore.codeLifetime.seconds)
+            digest: Base64URL.encode(code.digest.bytes), redirectURI: redirectURI, codeChallenge: codeChallenge,
+            authorization: authorization, expiresAt: now + AuthorizationTransactionStore.codeLifetime.seconds)
     }
 
     func event(

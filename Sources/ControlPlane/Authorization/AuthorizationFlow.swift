@@ -310,12 +310,14 @@ package struct AuthorizationFlow: Sendable {
         let code = AuthorizationCode(
             organization: organization.organization.id, tag: Base64URL.encode(random.generate(16)), random)
         let answer = Answer(
-            issuer: issuer.id, client: client.id, redirectURI: request.addressed.redirect.text,
-            codeChallenge: request.codeChallenge, person: person, resource: place.resource,
+            issuer: issuer.id, client: client.id, person: person, resource: place.resource,
             grantedScopes: decision.granted, openIDScopes: request.openIDScopes)
+        let record = answer.record(
+            for: code, redirectURI: request.addressed.redirect.text, codeChallenge: request.codeChallenge,
+            at: visit.now)
         try await database.append(
             answer.event(.authorizeGranted, decision, client: client, visit, random).outboxEvent(random))
-        try await transactions.store(answer.record(for: code, at: visit.now), for: code)
+        try await transactions.store(record, for: code)
         return AuthorizationReply(
             .redirect(
                 ClientRedirect(

@@ -68,23 +68,29 @@ package struct AuthorizationTransaction: Codable, Sendable {
     package let createdAt: Date
 }
 
-/// What a code was given for (RFC 6749 §4.1.2): everything that redemption checks and issues.
-package struct CodeRecord: Codable, Sendable {
-    /// SHA-256 of the code, base64url.
-    package let digest: String
+/// What a person allowed a client: all that a grant is made from, whatever the client presents to get it (RFC 6749 §1.3).
+package struct Authorization: Codable, Sendable {
     package let issuer: OrganizationID
     package let client: ClientID
-    package let redirectURI: String
-    package let codeChallenge: String
     package let organization: OrganizationID
     package let user: UserID
     package let resource: ResourceID
     package let resourceOwner: OrganizationID
+    /// What policy allowed of what the person saw; never empty, and a grant may only narrow it.
     package let grantedScopes: [String]
     package let openIDScopes: [String]
     package let upstreamCeiling: [String]?
     package let authTime: Date
     package let mfa: Bool
+}
+
+/// What a code was given for (RFC 6749 §4.1.2), and what its redemption checks besides.
+package struct CodeRecord: Codable, Sendable {
+    /// SHA-256 of the code, base64url.
+    package let digest: String
+    package let redirectURI: String
+    package let codeChallenge: String
+    package let authorization: Authorization
     package let expiresAt: Date
 }
 

@@ -54,8 +54,7 @@ extension AuthorizationFlow {
             at: visit.now)
         guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit) }
         let answer = Answer(
-            issuer: scene.issuer.id, client: scene.client.id, redirectURI: scene.redirect.text,
-            codeChallenge: scene.transaction.codeChallenge, person: person, resource: scene.resource,
+            issuer: scene.issuer.id, client: scene.client.id, person: person, resource: scene.resource,
             grantedScopes: decision.granted, openIDScopes: scene.transaction.openIDScopes)
         let consented = answer.event(.consentGranted, decision, client: scene.client, visit, random)
         let granted = answer.event(.authorizeGranted, decision, client: scene.client, visit, random)
@@ -64,7 +63,9 @@ extension AuthorizationFlow {
             try await clients.keep(scene.client.id, in: scene.client.registry)
         }
         let code = AuthorizationCode(organization: id, tag: held.tag, random)
-        try await transactions.store(answer.record(for: code, at: visit.now), for: code)
+        let record = answer.record(
+            for: code, redirectURI: scene.redirect.text, codeChallenge: scene.transaction.codeChallenge, at: visit.now)
+        try await transactions.store(record, for: code)
         _ = try await transactions.save(held.with(stage: .finished))
         return AuthorizationReply(
             .redirect(

@@ -44,8 +44,8 @@ struct AuthorizationCodeGrant: Sendable {
         _ record: CodeRecord, _ code: AuthorizationCode, _ verifier: String, _ presented: Presented,
         _ attempt: TokenIssuance.Attempt
     ) async throws {
-        guard record.issuer == attempt.issuer.id, record.client == attempt.client.id,
-            record.organization == code.organization
+        guard record.authorization.issuer == attempt.issuer.id, record.authorization.client == attempt.client.id,
+            record.authorization.organization == code.organization
         else { throw TokenIssuance.invalidGrant("code_of_another_client") }
         guard record.expiresAt > attempt.now else { throw TokenIssuance.invalidGrant("code_expired") }
         if let redirectURI = presented.redirectURI, redirectURI != record.redirectURI {
@@ -61,47 +61,12 @@ struct AuthorizationCodeGrant: Sendable {
     private func issue(
         _ record: CodeRecord, _ code: AuthorizationCode, _ presented: Presented, _ attempt: TokenIssuance.Attempt
     ) async throws -> IssuedTokens? {
-        let target = try await issuance.target(
-            of: record.resource, ownedBy: record.resourceOwner, for: record.organization, attempt)
-        try issuance.check(presented.resources, against: target.resource)
-        let decision = ScopePolicy(target.organization.policy).decide(
-            ScopeRequest(
-                principal: .user(record.user, groups: [], roles: []), client: attempt.client, resource: target.resource,
-                scopes: .named(record.grantedScopes), address: attempt.request.ip, authTime: record.authTime,
-                mfa: record.mfa,
-                upstreamCeiling: record.upstreamCeiling),
-            at: attempt.now)
-        guard !decision.effective.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
-        let settings = target.organization.organization.settings
-        let grantID = GrantID.make(at: attempt.now, issuance.random)
-        let refresh =
-            attempt.client.grantTypes.contains("refresh_token")
-            ? RefreshToken(organization: record.organization, grant: grantID, issuance.random) : nil
-        let expiresAt = attempt.now + Double(settings.grantLifetimeSeconds)
-        let grant = Grant(
-            id: grantID, issuer: attempt.issuer.id, user: record.user, client: record.client, resource: record.resource,
-            scope: decision.granted + record.openIDScopes, status: .active, authTime: record.authTime,
-            family: refresh.map {
-                Grant.Family(
-                    familyDigest: $0.familyDigest, currentDigest: $0.digest, previousDigest: nil, previousAt: nil,
-                    generation: $0.generation, sealedSuccessor: nil)
-            },
-            mfa: record.mfa, upstreamCeiling: record.upstreamCeiling, version: 1, createdAt: attempt.now,
-            lastUsedAt: attempt.now,
-            idleExpiresAt: min(attempt.now + Double(settings.grantIdleLifetimeSeconds), expiresAt), expiresAt: expiresAt
-        )
-        let subject = TokenIssuance.Subject.user(record.user, grant: grantID, authTime: record.authTime)
-        let (token, text) = try issuance.accessToken(
-            for: subject, scopes: decision.effective, openID: record.openIDScopes, target, attempt)
-        let event = issuance.event(
-            .tokenIssued, token, for: subject, grantType: "authorization_code", decision, target, attempt)
-        let outcome = try await issuance.grants.redeem(
-            GrantStore.Redemption(codeDigest: code.digest, codeChallenge: record.codeChallenge, grant: grant),
-            in: record.organization, guardedBy: target.guardian,
-            recording: event)
-        guard outcome.isDone else { return nil }
-        await issuance.transactions.forget(code)
-        return IssuedTokens(text, of: token, refreshToken: refresh?.secret)
+        let spent = GrantStore.SpentCode(digest: code.digest, codeChallenge: record.codeChallenge)
+        let tokens = try await issuance.connect(
+            record.authorization, spending: spent, resources: presented.resources, grantType: "authorization_code",
+            attempt)
+        if tokens != nil { await issuance.transactions.forget(code) }
+        return tokens
     }
 
     /// A code that Redis does not know, or that was spent: if the one who presents it could have redeemed it, somebody else

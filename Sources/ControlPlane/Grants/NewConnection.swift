@@ -1,0 +1,59 @@
+import Audit
+import Foundation
+import Keys
+import Tenancy
+
+extension TokenIssuance {
+    /// Makes the grant that a person allowed, with its first tokens, and spends what the client presented for it: one
+    /// statement, at most once.
+    ///
+    /// Policy decides again, over what the person saw.
+    /// - Parameters:
+    ///   - code: what is spent, whatever the grant type calls it.
+    ///   - resources: what the token request names; it may only repeat what was granted.
+    /// - Returns: nil when the statement changed nothing: the code was spent, or a guard moved.
+    func connect(
+        _ authorization: Authorization, spending code: GrantStore.SpentCode, resources: [String], grantType: String,
+        _ attempt: Attempt
+    ) async throws -> IssuedTokens? {
+        let target = try await target(
+            of: authorization.resource, ownedBy: authorization.resourceOwner, for: authorization.organization, attempt)
+        try check(resources, against: target.resource)
+        let decision = ScopePolicy(target.organization.policy).decide(
+            ScopeRequest(
+                principal: .user(authorization.user, groups: [], roles: []), client: attempt.client,
+                resource: target.resource, scopes: .named(authorization.grantedScopes), address: attempt.request.ip,
+                authTime: authorization.authTime, mfa: authorization.mfa,
+                upstreamCeiling: authorization.upstreamCeiling),
+            at: attempt.now)
+        guard !decision.effective.isEmpty else { throw Self.invalidGrant("policy_denies") }
+        let settings = target.organization.organization.settings
+        let grantID = GrantID.make(at: attempt.now, random)
+        let refresh =
+            attempt.client.grantTypes.contains("refresh_token")
+            ? RefreshToken(organization: authorization.organization, grant: grantID, random) : nil
+        let expiresAt = attempt.now + Double(settings.grantLifetimeSeconds)
+        let grant = Grant(
+            id: grantID, issuer: attempt.issuer.id, user: authorization.user, client: authorization.client,
+            resource: authorization.resource, scope: decision.granted + authorization.openIDScopes, status: .active,
+            authTime: authorization.authTime,
+            family: refresh.map {
+                Grant.Family(
+                    familyDigest: $0.familyDigest, currentDigest: $0.digest, previousDigest: nil, previousAt: nil,
+                    generation: $0.generation, sealedSuccessor: nil)
+            },
+            mfa: authorization.mfa, upstreamCeiling: authorization.upstreamCeiling, version: 1, createdAt: attempt.now,
+            lastUsedAt: attempt.now,
+            idleExpiresAt: min(attempt.now + Double(settings.grantIdleLifetimeSeconds), expiresAt), expiresAt: expiresAt
+        )
+        let subject = Subject.user(authorization.user, grant: grantID, authTime: authorization.authTime)
+        let (token, text) = try accessToken(
+            for: subject, scopes: decision.effective, openID: authorization.openIDScopes, target, attempt)
+        let event = event(.tokenIssued, token, for: subject, grantType: grantType, decision, target, attempt)
+        let outcome = try await grants.redeem(
+            GrantStore.Redemption(code: code, grant: grant), in: authorization.organization,
+            guardedBy: target.guardian, recording: event)
+        guard outcome.isDone else { return nil }
+        return IssuedTokens(text, of: token, refreshToken: refresh?.secret)
+    }
+}
