@@ -12,7 +12,8 @@ die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
 # ---- System packages -------------------------------------------------------------------------------------------
 
-# Prints those of the packages that this machine lacks. A thing that is there by other means than dpkg counts.
+# Prints those of the packages that this machine lacks; with `tests` those too that only the tests need. A thing that
+# is there by other means than dpkg counts.
 missing_packages() {
     [ -e /usr/include/postgresql/libpq-fe.h ] || pkg-config --exists libpq 2>/dev/null || echo libpq-dev
     [ -e /usr/include/hiredis/hiredis.h ] || echo libhiredis-dev
@@ -24,12 +25,22 @@ missing_packages() {
     command -v flock >/dev/null || echo util-linux
     command -v openssl >/dev/null || echo openssl
     find_python >/dev/null || printf '%s\n' python3 python3-venv
+    [ "${1:-}" = tests ] || return 0
+    # Apache as a client and as a resource server. Only its program and modules are used, never its system service.
+    apache_program >/dev/null || echo apache2
+    [ -e "$(apache_modules)/mod_auth_openidc.so" ] || echo libapache2-mod-auth-openidc
+    [ -e "$(apache_modules)/mod_oauth2.so" ] || echo libapache2-mod-oauth2
 }
 
-# Installs what is missing by apt-get, as root or through sudo; elsewhere says what to install and ends.
+# Prints Apache's program, and the folder of its modules.
+apache_program() { command -v apache2 || command -v /usr/sbin/apache2; }
+apache_modules() { echo /usr/lib/apache2/modules; }
+
+# Installs what is missing by apt-get, as root or through sudo; elsewhere says what to install and ends. Arguments are
+# those of missing_packages.
 install_packages() {
     local missing as_root=()
-    mapfile -t missing < <(missing_packages | sort -u)
+    mapfile -t missing < <(missing_packages "$@" | sort -u)
     [ "${#missing[@]}" -gt 0 ] || return 0
     command -v apt-get >/dev/null \
         || die "please install (Debian's names): ${missing[*]}"
@@ -49,7 +60,7 @@ install_packages() {
         die "apt-get could not install ${missing[*]}; its whole output is in $log"
     fi
     rm -f "$log"
-    mapfile -t missing < <(missing_packages | sort -u)
+    mapfile -t missing < <(missing_packages "$@" | sort -u)
     [ "${#missing[@]}" -eq 0 ] || die "still missing after apt-get: ${missing[*]}"
 }
 
@@ -246,7 +257,7 @@ python_environment() {
         "$python" -m venv --clear "$folder" >&2 || die "python3 -m venv failed"
         install_requirements "$folder" -r "$REPOSITORY/ops/requirements.txt"
         install_requirements "$folder" --no-deps -r "$REPOSITORY/ops/requirements-without-dependencies.txt"
-        "$folder/bin/python" -c 'import fastmcp, fastmcp.server.auth, mcp, stytch, pytest, httpx, cryptography' >&2 \
+        "$folder/bin/python" -c 'import fastmcp, fastmcp.server.auth, mcp, stytch, pytest, httpx, cryptography, authlib, trustme' >&2 \
             || die "the Python packages in $folder do not import; delete that folder and try again"
         touch "$folder/complete"
     ) 9>"$folder.lock" || exit 1

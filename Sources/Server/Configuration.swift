@@ -249,9 +249,9 @@ extension ServerConfiguration {
             if ResourceURI(base)?.isLoopback != true {
                 reader.complain(
                     "GATEHOUSE_STYTCH_BASE_URL is for a stand-in on this machine; it must be a loopback URL.")
-            } else if !isDevelopment {
+            } else if ResourceURI(publicURL)?.isLoopback != true {
                 reader.complain(
-                    "GATEHOUSE_STYTCH_BASE_URL is for development: GATEHOUSE_URL must then be http on localhost.")
+                    "GATEHOUSE_STYTCH_BASE_URL is for development: GATEHOUSE_URL must then be on localhost.")
             }
         }
         return settings

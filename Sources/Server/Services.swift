@@ -37,7 +37,9 @@ struct Services {
         database = TenantDatabase(readLane: readLane, writeLane: writeLane, pool: pool)
         redis = RedisClient(settings: configuration.redis, logger: logger)
         identityOutbound = try OutboundClient(
-            policy: IdentityProviders.outboundPolicy(allowLoopback: configuration.isDevelopment), logger: logger)
+            policy: IdentityProviders.outboundPolicy(
+                allowLoopback: configuration.isDevelopment || configuration.identity.stytchBaseURL != nil),
+            logger: logger)
 
         secrets = TenantSecrets(
             keyring: MasterKeyring(current: configuration.masterKey, older: configuration.olderMasterKeys),

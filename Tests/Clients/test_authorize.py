@@ -88,7 +88,7 @@ def test_unknown_client(deployment, evidence, client_id):
 
 
 def test_client_of_another_issuer_is_unknown(deployment):
-    """AZ-02, T-01: a client registered at one issuer is nobody at the others."""
+    """AZ-02, T-01, MCP-AS-38: a client registered at one issuer is nobody at the others."""
     client = deployment.acme.register()
     refused_on_a_page(deployment.platform.ask(client))
     refused_on_a_page(deployment.globex.ask(client))
@@ -130,7 +130,7 @@ TRICKS = [
 
 
 def test_redirect_tricks(deployment, evidence):
-    """AZ-03, AZ-04, R-01, R-02, R-03, R-04, R-05, R-06, R-07, R-08, R-09, R-10, R-11: the exact string or nothing."""
+    """AZ-03, AZ-04, R-01..R-11, MCP-AS-13: the exact string or nothing."""
     client = deployment.platform.register(redirect_uris=[APP])
     replies = []
     with evidence.nothing_stored():
@@ -259,8 +259,8 @@ ERRORS = [
 
 
 def test_errors_go_to_the_client(deployment, evidence, native):
-    """AZ-05, AZ-06, AZ-08, AZ-18, AZ-20, AZ-21, AZ-22, PK-01, PK-02, PK-03, RI-02, RI-07, MCP-AS-34: error, state and
-    iss once each, no code, nothing kept, one event."""
+    """AZ-05, AZ-06, AZ-08, AZ-18, AZ-20, AZ-21, AZ-22, PK-01, PK-02, PK-03, PK-05, RI-02, RI-07, R-25, MCP-AS-34: error,
+    state and iss once each, no code (so none exists without a challenge), nothing kept, one event."""
     replies, wrong = [], []
     with evidence.nothing_stored():
         for rule, changes, error in ERRORS:
@@ -299,7 +299,7 @@ def test_fragment_in_the_resource(deployment, native):
 
 
 def test_errors_of_clients_nobody_vouches_for(deployment, evidence, dynamic, registered):
-    """R-15, BC-01: a dynamic https client hears of an error only if the person chooses; one that an administrator
+    """R-15, BC-01, BC-02, MCP-AS-32: a dynamic https client hears of an error only if the person chooses; one that an administrator
     registered hears at once. Both hear the same."""
     changes = {"scope": "nope", "state": "a&b", "redirect_uri": REDIRECT_URI}
     with evidence.nothing_stored():
@@ -344,7 +344,7 @@ def test_empty_is_absent_and_unknown_is_ignored(deployment, native):
 
 
 def test_broken_text_anywhere_is_a_bad_request(deployment, evidence, native):
-    """P-07: NUL and invalid UTF-8 in every parameter; never a 500, never a redirect."""
+    """P-07, MCP-RS-14: NUL and invalid UTF-8 in every parameter: 400, never a 500, never a redirect."""
     query, _ = deployment.platform.query(native, redirect_uri=LOOPBACK, scope="read", login_hint="a@b.example")
     with evidence.nothing_stored():
         for name in query:
@@ -412,7 +412,7 @@ def test_state_comes_back_on_errors(deployment, native):
 
 
 def test_state_comes_back_with_the_code(deployment, dynamic):
-    """AZ-09, AZ-18, MCP-AS-14: on success; and none comes back where none was sent."""
+    """AZ-09, AZ-18, BC-07, R-25, MCP-AS-07, MCP-AS-14: on success; and none comes back where none was sent."""
     person = deployment.person("alice")
     with Walk(deployment, person) as browser:
         for state in [*STATES[:3], None]:

@@ -33,7 +33,8 @@ async def nothing(_, session) -> None:
 
 
 def test_platform_issuer_from_discovery_to_refresh(deployment):
-    """MCP-AS-01…19: discovery, registration, sign-in, consent, token, tools, refresh; all by the released client."""
+    """MCP-AS-01, MCP-AS-02, MCP-AS-05, MCP-AS-08, MCP-AS-12, MCP-AS-17, MCP-AS-19: discovery,
+    registration, sign-in, consent, token, tools, refresh; all by the released client."""
 
     async def work(client, session):
         tools = await session.list_tools()

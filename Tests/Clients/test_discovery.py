@@ -22,7 +22,7 @@ def test_organization_metadata_is_the_same_at_all_three_urls(deployment, http):
 
 @pytest.mark.parametrize("path", ["", "/o/acme"])
 def test_metadata_says_what_clients_refuse_to_do_without(deployment, http, path):
-    """MCP-AS-03, 04, 05, 07, 09: the conformance suite's checks, and ChatGPT's."""
+    """MCP-AS-03, MCP-AS-04, MCP-AS-05, MCP-AS-07, MCP-AS-09: the conformance suite's checks, and ChatGPT's."""
     base = deployment.stack.url
     reply = http.get(f"{base}/.well-known/oauth-authorization-server{path}")
     document = reply.json()
@@ -52,7 +52,8 @@ def test_unknown_organization_answers_404_everywhere(deployment, http):
 
 @pytest.mark.parametrize("server", ["shared", "acme", "plain"])
 def test_servers_can_be_discovered(deployment, http, server):
-    """MCP-RS-02, 03, 06: challenge with resource_metadata and scope; metadata at the path form and at the root."""
+    """MCP-RS-02, MCP-RS-03, MCP-RS-04, MCP-RS-06, MCP-RS-07, MCP-RS-08, RM-01, RM-02: the challenge of a request without
+    credentials has resource_metadata and scope, no error and no offline_access; metadata at the path form and at the root."""
     url = getattr(deployment.stack, f"{server}_url")
     challenge = http.post(url, json={})
     assert challenge.status_code == 401
@@ -65,6 +66,7 @@ def test_servers_can_be_discovered(deployment, http, server):
         assert document["resource"] == url
         issuer = deployment.acme.url if server == "acme" else deployment.platform.url
         assert document["authorization_servers"] == [issuer]
+        assert document["scopes_supported"] == ["read", "write"]
 
 
 def test_listed_resources(deployment, http):

@@ -105,7 +105,7 @@ def check_nothing_lost(deployment, chains: list[Chain], since: float) -> None:
 
 
 def test_killed_gatehouse_loses_nothing_acknowledged(deployment):
-    """kill -9 of the nodes in turn, under load: each acknowledged token has its event, no refresh token is lost."""
+    """F-11, TK-27: kill -9 of the nodes in turn, under load: each acknowledged token has its event, no refresh token is lost."""
     since = time.time() - 1
     chains = start_chains(deployment, 6)
     turn = iter(range(10_000))
@@ -120,7 +120,7 @@ def test_killed_gatehouse_loses_nothing_acknowledged(deployment):
 
 
 def test_killed_postgresql_loses_nothing_acknowledged(deployment):
-    """kill -9 of PostgreSQL under load: the same promises."""
+    """F-04, TK-27: kill -9 of PostgreSQL under load: the same promises."""
     since = time.time() - 1
     chains = start_chains(deployment, 6)
 
@@ -146,7 +146,7 @@ def refused_for_now(reply, seconds: float) -> None:
 
 
 def test_without_redis_refresh_and_admin_go_on(deployment, admin, http):
-    """Sign-ins and code redemption: come back later. Everything else: as if nothing had happened."""
+    """F-01, AZ-19: sign-ins and code redemption: come back later. Everything else: as if nothing had happened."""
     issuer = deployment.platform
     spent = issuer.code(deployment.person("alice"))
     tokens = issuer.redeem(spent).json()
@@ -186,6 +186,7 @@ def test_without_redis_refresh_and_admin_go_on(deployment, admin, http):
 
 
 def test_without_postgresql_keys_and_metadata_answer_and_the_rest_says_later(deployment, http):
+    """F-03, RL-01: keys and metadata from memory; what has to be written is 503 with Retry-After, at once."""
     issuer = deployment.platform
     code = issuer.code(deployment.person("alice"))
     tokens = issuer.redeem(code).json()
@@ -210,7 +211,7 @@ def test_without_postgresql_keys_and_metadata_answer_and_the_rest_says_later(dep
 
 
 def test_sigterm_drains(deployment):
-    """A node that is told to end answers what it has begun, and ends by itself with status 0."""
+    """F-10: a node that is told to end answers what it has begun, and ends by itself with status 0."""
     node = deployment.nodes[1]
     chains = start_chains(deployment, 3)
     stopping = threading.Event()

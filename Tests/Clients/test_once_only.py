@@ -14,7 +14,7 @@ def invalid_grant(reply) -> bool:
 
 
 def test_fifty_redemptions_of_one_code_over_two_nodes(deployment, admin):
-    """One succeeds; the replays revoke what it gave (RFC 6749 §4.1.2)."""
+    """TK-15, TK-13, K-03, MCP-AS-16: one succeeds; the replays revoke what it gave (RFC 6749 §4.1.2)."""
     issuer = deployment.platform
     since = time.time() - 1
     code = issuer.code(deployment.person("alice"))
@@ -36,7 +36,7 @@ def test_fifty_redemptions_of_one_code_over_two_nodes(deployment, admin):
 
 
 def test_code_with_a_foreign_verifier_or_client_gives_nothing_and_takes_nothing(deployment):
-    """RFC 7636 §4.6; a wrong verifier does not spend the code of its owner."""
+    """K-01, PK-04: a wrong verifier does not spend the code of its owner."""
     issuer = deployment.platform
     code = issuer.code(deployment.person("alice"))
     assert invalid_grant(issuer.redeem(code, code_verifier="x" * 60))
@@ -46,13 +46,14 @@ def test_code_with_a_foreign_verifier_or_client_gives_nothing_and_takes_nothing(
 
 
 def test_code_of_one_issuer_is_worth_nothing_at_another(deployment):
+    """T-14, BC-07: and it still works at its own."""
     code = deployment.platform.code(deployment.person("alice"))
     assert not deployment.acme.redeem(code, resource=deployment.stack.shared_url).is_success
     assert deployment.platform.redeem(code).status_code == 200
 
 
 def test_two_refreshers_at_once_get_the_same_successor(deployment):
-    """Within the grace window a retry is a retry: same refresh token, an access token each (design §3.6)."""
+    """TK-19, K-05: within the grace window a retry is a retry: same refresh token, an access token each (design §3.6)."""
     issuer = deployment.platform
     code = issuer.code(deployment.person("alice"))
     first = issuer.redeem(code).json()
@@ -68,7 +69,7 @@ def test_two_refreshers_at_once_get_the_same_successor(deployment):
 
 
 def test_a_stale_generation_revokes_the_family(deployment, admin):
-    """MCP-AS-20, OAuth 2.1 §4.3.1: reuse of an older refresh token ends the newer one too, and is recorded."""
+    """TK-18, K-05, MCP-AS-20: reuse of an older refresh token ends the newer one too, and is recorded."""
     issuer = deployment.platform
     since = time.time() - 1
     code = issuer.code(deployment.person("alice"))
@@ -87,7 +88,7 @@ def test_a_stale_generation_revokes_the_family(deployment, admin):
 
 
 def test_a_forged_refresh_token_revokes_nothing(deployment):
-    """A token of the right shape with a wrong secret proves nothing about its family."""
+    """TK-18: a token of the right shape with a wrong secret proves nothing about its family."""
     issuer = deployment.platform
     code = issuer.code(deployment.person("alice"))
     tokens = issuer.redeem(code).json()
@@ -98,6 +99,7 @@ def test_a_forged_refresh_token_revokes_nothing(deployment):
 
 
 def test_a_refresh_token_of_another_client_is_refused(deployment):
+    """TK-22: and its owner's family lives."""
     issuer = deployment.platform
     code = issuer.code(deployment.person("alice"))
     tokens = issuer.redeem(code).json()

@@ -102,7 +102,7 @@ def test_other_media_types(deployment, headers, body):
 
 
 def test_success(deployment, code):
-    """TK-02, TK-03, MCP-AS-15, TK-17: the shape of a token response."""
+    """TK-02, TK-03, TK-17, RI-04, MCP-AS-15, MCP-AS-18: the shape of a token response."""
     reply = deployment.platform.redeem(code(scope="read write"))
     assert reply.status_code == 200, reply.text
     assert reply.headers["content-type"] == "application/json"
@@ -201,7 +201,7 @@ def test_sizes(deployment, evidence, client):
 
 @pytest.mark.parametrize("value", ["%00", "a%00b", "%ff", "%c3%28", "%ed%a0%80", "%", "%a", "%zz"])
 def test_broken_text(deployment, evidence, client, value):
-    """P-07: NUL, invalid UTF-8 and broken percent signs in every parameter are invalid_request."""
+    """P-07, TK-24: NUL, invalid UTF-8 and broken percent signs in every parameter are invalid_request."""
     form = {
         "grant_type": "authorization_code", "code": "x", "redirect_uri": REDIRECT_URI, "client_id": client,
         "code_verifier": "v" * 43, "resource": deployment.stack.shared_url,
@@ -418,7 +418,7 @@ def test_four_wrong_verifiers_do_not(deployment, code):
 
 
 def test_replay_by_the_owner_revokes(deployment, client, code, evidence):
-    """TK-13, K-03: the second use, at the other node, ends what the first one gave, and is recorded."""
+    """TK-13, K-03, MCP-AS-16: the second use, at the other node, ends what the first one gave, and is recorded."""
     issuer = deployment.platform
     fresh = code()
     tokens = issuer.redeem(fresh, deployment.node_urls[0]).json()

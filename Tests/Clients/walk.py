@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 from gatehouse_demo.pages import Browser, Form, Person, read_page
+from oauth import Code, told
 
 
 def forms_of(page: httpx.Response) -> list[Form]:
@@ -74,3 +75,10 @@ class Walk(Browser):
     def _answer_to(self, name: str) -> str | None:
         # What a test types needs no look into the mail.
         return (self._given[name] or "") if name in self._given else super()._answer_to(name)
+
+
+def told_code(issuer, browser: Walk, client_id: str, **changes) -> Code:
+    """A code of the person at this browser; signed in already, it takes them two clicks."""
+    query, verifier = issuer.query(client_id, **changes)
+    page = browser.until(f"{issuer.url}/oauth/authorize?{urlencode(query)}", "decision")
+    return Code(told(browser.send(page))["code"], verifier, client_id)

@@ -1,0 +1,109 @@
+"""The same over https: cookies, headers, metadata, and clients that speak nothing else."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import warnings
+
+import httpx
+import pytest
+import secure
+from gatehouse_demo.chatgpt import claims
+from oauth import REDIRECT_URI
+from walk import Walk, forms_of
+
+
+@pytest.fixture(scope="module")
+def tls(deployment):
+    return secure.start(deployment)
+
+
+@pytest.fixture
+def browser(deployment, tls):
+    with Walk(deployment, deployment.person("alice")) as made:
+        made.http.close()
+        made.http = tls.http()
+        made.base = tls.url
+        yield made
+
+
+def register(tls, **changes) -> dict:
+    body = {"client_name": "Secure", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none",
+            "grant_types": ["authorization_code", "refresh_token"]}
+    with tls.http() as http:
+        reply = http.post(f"{tls.url}/oauth/register", json=body | changes)
+    assert reply.status_code == 201, reply.text
+    return reply.json()
+
+
+def test_everything_is_https(tls):
+    """MCP-AS-22, MD-01, BC-06: every address in the metadata is https, every answer asks for https from then on, and
+    plain http gets no answer at all."""
+    with tls.http() as http:
+        reply = http.get(f"{tls.url}/.well-known/oauth-authorization-server")
+        document = reply.json()
+        assert document["issuer"] == tls.url
+        addresses = [value for value in document.values() if isinstance(value, str) and "://" in value]
+        assert len(addresses) >= 5 and all(value.startswith(tls.url) for value in addresses)
+        for path in ("/oauth/jwks", "/oauth/authorize", "/nothing", "/v1/organizations"):
+            assert "max-age=" in http.get(tls.url + path).headers["strict-transport-security"], path
+    plain = tls.url.replace("https://", "http://")
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{plain}/oauth/jwks", timeout=5, trust_env=False)
+
+
+def test_old_versions_of_tls_are_refused(tls):
+    """BC-06: nothing below TLS 1.2."""
+    port = int(tls.url.rsplit(":", 1)[1])
+    context = ssl.create_default_context(cafile=str(tls.authority))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw, pytest.raises(OSError):
+        context.wrap_socket(raw, server_hostname="localhost")
+
+
+def test_cookies_and_the_whole_flow(tls, browser):
+    """MCP-AS-27, BC-05, R-20: every cookie is __Host-, Secure, HttpOnly, SameSite=Lax, on Path=/ and without Domain;
+    the sign-in works with them, and what is granted names the https issuer."""
+    client = register(tls)["client_id"]
+    issuer = tls.platform
+    query, verifier = issuer.query(client)
+    page = browser.until(str(httpx.URL(f"{tls.url}/oauth/authorize", params=query)), "decision")
+    reply = browser.send(page)
+    set_cookies = [value for one in browser.replies for value in one.headers.get_list("set-cookie")]
+    assert set_cookies
+    for value in set_cookies:
+        name, *attributes = [part.strip() for part in value.split(";")]
+        lowered = {part.lower() for part in attributes}
+        assert name.startswith("__Host-"), name.split("=")[0]
+        assert {"secure", "httponly", "samesite=lax", "path=/"} <= lowered
+        assert not any(part.startswith("domain") for part in lowered)
+    sent = httpx.URL(reply.headers["location"]).params
+    assert sent["iss"] == tls.url
+    with tls.http() as http:
+        body = http.post(f"{tls.url}/oauth/token", data={
+            "grant_type": "authorization_code", "code": sent["code"], "client_id": client,
+            "redirect_uri": REDIRECT_URI, "code_verifier": verifier}).json()
+        assert claims(body["access_token"])["iss"] == tls.url
+        body = http.post(f"{tls.url}/oauth/token", data={
+            "grant_type": "refresh_token", "refresh_token": body["refresh_token"], "client_id": client}).json()
+    assert claims(body["access_token"])["org_slug"] == "acme"
+
+
+def test_sign_in_finished_in_another_browser(deployment, tls, browser):
+    """R-19, BC-03: a link into somebody else's sign-in opens nothing in another browser, and leaves no session."""
+    client = register(tls)["client_id"]
+    page = browser.until(tls.platform.url_for(client), "decision")
+    with tls.http() as victim:
+        there = victim.get(str(page.url))
+        assert there.status_code >= 400 and not there.is_redirect
+        form = browser.submission(page)
+        cookies = {name: value for name, value in form.headers.items() if name.lower() != "cookie"}
+        reply = victim.send(victim.build_request("POST", form.url, content=form.content, headers=cookies))
+        assert reply.status_code >= 400 and not reply.is_redirect
+        assert not [name for name in victim.cookies if re.search("session", name)]
+    assert forms_of(page) and browser.send(page).is_redirect, "the person it belongs to can still answer"
