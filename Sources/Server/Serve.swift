@@ -123,7 +123,9 @@ struct Serve: AsyncParsableCommand {
         let router = try makeRouter(services: services.api)
         let configuration = ApplicationConfiguration(address: .hostname(settings.host, port: settings.port))
         // A connection that says nothing, or only a part of a request, is not kept (slow clients hold no thread, but memory).
-        let plain = HTTPServerBuilder.http1(configuration: .init(idleTimeout: .seconds(60)))
+        let patience = TimeAmount.seconds(Int64(settings.requestTimeout))
+        let plain = HTTPServerBuilder.http1(
+            configuration: .init(additionalChannelHandlers: [RequestDeadline(patience)], idleTimeout: patience))
         guard let tls = settings.tls else {
             return Application(router: router, server: plain, configuration: configuration, logger: logger)
         }

@@ -1,4 +1,4 @@
-"""A node that speaks https for itself, and hosts that serve clients' documents, under a certificate authority of ours."""
+"""A node that speaks https for itself, under a certificate authority of the test's own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class Secure:
 
     node: Process
     resource: str
+    patience: int
+    """Seconds a client may take to send a request."""
 
     @property
     def platform(self) -> Issuer:
@@ -32,8 +34,8 @@ class Secure:
         return httpx.Client(verify=ssl.create_default_context(cafile=str(self.authority)), timeout=15, trust_env=False)
 
 
-def start(deployment) -> Secure:
-    """Starts it; it ends with the deployment."""
+def start(deployment, proxy: str) -> Secure:
+    """Starts it; it ends with the deployment. Its environment names `proxy` for everything it might call."""
     folder = deployment.stack.folder / "secure"
     folder.mkdir()
     authority = trustme.CA()
@@ -49,10 +51,13 @@ def start(deployment) -> Secure:
         "GATEHOUSE_TLS_CERT": str(folder / "certificate.pem"),
         "GATEHOUSE_TLS_KEY": str(folder / "key.pem"),
         "GATEHOUSE_STYTCH_ALLOW_TEST_PROJECTS": "true",
+        "GATEHOUSE_REQUEST_TIMEOUT_SECONDS": "2",
+        **{name: proxy for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")},
+        "NO_PROXY": "", "no_proxy": "",
     }
     node = deployment.stack.process(
         "gatehouse-secure", [str(deployment.stack.products / "gatehouse"), "serve"], environment,
         deployment.nodes[0].directory)
     node.start()
     node.await_answer(f"http://127.0.0.1:{internal}/readyz")
-    return Secure(url, folder / "authority.pem", node, deployment.stack.shared_url)
+    return Secure(url, folder / "authority.pem", node, deployment.stack.shared_url, patience=2)

@@ -1,17 +1,17 @@
-"""Real clients, as they were seen to register and to ask (facts mcp-clients §3, §4a, §5).
+"""Real clients, as they were seen to register and to ask (facts mcp-clients §3, §4a).
 
-The real `mcp` client is in test_chatgpt.py.
+The released `mcp` and `fastmcp` clients are in test_chatgpt.py and test_mcp_clients.py.
 """
 
 from __future__ import annotations
 
 import time
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
 from gatehouse_demo.chatgpt import claims
-from oauth import Code, told
+from oauth import told
 from walk import Walk
 
 BOTH_GRANTS = ["authorization_code", "refresh_token"]
@@ -291,30 +291,6 @@ def test_registration_defaults_of_the_sdk(deployment):
             "application_type": "native"}
     client = registered(deployment.platform, body)
     assert client["token_endpoint_auth_method"] == "none" or client["client_secret"]
-
-
-def test_conformance_suite_code_grant(deployment):
-    """Facts 5, RI-07, MCP-AS-14: no scope and no resource; every check of `authorization-code-grant`."""
-    issuer = deployment.acme
-    uri = "http://127.0.0.1:54321/callback"
-    client = registered(issuer,
-        {"redirect_uris": ["http://127.0.0.1:3000/callback"], "token_endpoint_auth_method": "none",
-                                 "grant_types": BOTH_GRANTS})
-    query, verifier = issuer.query(client["client_id"], redirect_uri=uri, resource=None, state="conformance")
-    with Walk(deployment, deployment.person("alice")) as browser:
-        reply = browser.send(browser.until(f"{issuer.url}/oauth/authorize?{urlencode(query)}", "decision"))
-    target = urlsplit(reply.headers["location"])
-    assert f"{target.scheme}://{target.netloc}{target.path}" == uri
-    pairs = parse_qsl(target.query, keep_blank_values=True)
-    names = [name for name, _ in pairs]
-    assert names.count("state") == names.count("code") == names.count("iss") == 1 and "error" not in names
-    answer = dict(pairs)
-    assert answer["state"] == "conformance" and answer["code"] and answer["iss"] == issuer.url
-    reply = issuer.redeem(Code(answer["code"], verifier, client["client_id"]), redirect_uri=uri, resource=None)
-    assert reply.status_code == 200 and reply.headers["content-type"] == "application/json"
-    assert "no-store" in reply.headers["cache-control"]
-    assert isinstance(reply.json()["access_token"], str) and isinstance(reply.json()["token_type"], str)
-    assert claims(reply.json()["access_token"])["aud"] == deployment.stack.acme_url
 
 
 def test_chosen_default_resource(deployment, admin):

@@ -186,7 +186,7 @@ def test_without_redis_refresh_and_admin_go_on(deployment, admin, http):
 
 
 def test_without_postgresql_keys_and_metadata_answer_and_the_rest_says_later(deployment, http):
-    """F-03, RL-01: keys and metadata from memory; what has to be written is 503 with Retry-After, at once."""
+    """F-03, K-30, RL-01: keys and metadata from memory; what has to be written is 503 with Retry-After, at once."""
     issuer = deployment.platform
     code = issuer.code(deployment.person("alice"))
     tokens = issuer.redeem(code).json()

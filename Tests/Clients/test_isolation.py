@@ -412,6 +412,23 @@ def test_suspended_organization(deployment, client, admin, http):
     assert deployment.platform.redeem(deployment.platform.code(deployment.person("gus"), client)).status_code == 200
 
 
+def test_deleted_organization(deployment, admin, evidence, http):
+    """T-21, MD-07: its issuer, keys included, is gone on both nodes within a second, and nobody gets its slug again."""
+    slug = f"gone-{time.time_ns()}"
+    base = deployment.stack.url
+    made = admin.post("/v1/organizations", {"slug": slug, "name": "Gone"})
+    assert http.get(f"{base}/o/{slug}/oauth/jwks").status_code == 200
+    uuid = uuid_of(made["id"])
+    evidence.sql(f"UPDATE organization SET status = 'deleted' WHERE organization_id = '{uuid}'")
+    evidence.sql(f"UPDATE epoch SET value = value + 1, changed_at = clock_timestamp() WHERE organization_id = '{uuid}'")
+    time.sleep(1.0)
+    for node in deployment.node_urls:
+        for path in ("oauth/jwks", ".well-known/openid-configuration", "oauth/authorize"):
+            assert http.get(f"{node}/o/{slug}/{path}").status_code == 404, path
+    again = admin.send("POST", "/v1/organizations", {"slug": slug, "name": "Somebody else"})
+    assert again.status_code == 409
+
+
 def test_verifier_and_challenge_belong_to_one_request(deployment, client):
     """K-01: two sign-ins at once in one browser do not mix: each code opens with its own verifier only."""
     issuer = deployment.platform

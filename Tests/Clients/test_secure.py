@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import threading
+import time
 import warnings
 
 import httpx
@@ -16,8 +18,26 @@ from walk import Walk, forms_of
 
 
 @pytest.fixture(scope="module")
-def tls(deployment):
-    return secure.start(deployment)
+def proxy():
+    """Addresses of those who called a proxy that the environment names, and its own."""
+    callers = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def listen() -> None:
+            while True:
+                try:
+                    caller, address = listener.accept()
+                except OSError:
+                    return
+                callers.append(address)
+                caller.close()
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield callers, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def tls(deployment, proxy):
+    return secure.start(deployment, proxy[1])
 
 
 @pytest.fixture
@@ -66,9 +86,9 @@ def test_old_versions_of_tls_are_refused(tls):
         context.wrap_socket(raw, server_hostname="localhost")
 
 
-def test_cookies_and_the_whole_flow(tls, browser):
-    """MCP-AS-27, BC-05, R-20: every cookie is __Host-, Secure, HttpOnly, SameSite=Lax, on Path=/ and without Domain;
-    the sign-in works with them, and what is granted names the https issuer."""
+def test_cookies_and_the_whole_flow(tls, browser, proxy):
+    """MCP-AS-27, BC-05, R-20, S-16: every cookie is __Host-, Secure, HttpOnly, SameSite=Lax, on Path=/ and without Domain;
+    the sign-in works with them, and what is granted names the https issuer. A proxy of the environment is not used."""
     client = register(tls)["client_id"]
     issuer = tls.platform
     query, verifier = issuer.query(client)
@@ -92,6 +112,7 @@ def test_cookies_and_the_whole_flow(tls, browser):
         body = http.post(f"{tls.url}/oauth/token", data={
             "grant_type": "refresh_token", "refresh_token": body["refresh_token"], "client_id": client}).json()
     assert claims(body["access_token"])["org_slug"] == "acme"
+    assert proxy[0] == []
 
 
 def test_sign_in_finished_in_another_browser(deployment, tls, browser):
@@ -107,3 +128,55 @@ def test_sign_in_finished_in_another_browser(deployment, tls, browser):
         assert reply.status_code >= 400 and not reply.is_redirect
         assert not [name for name in victim.cookies if re.search("session", name)]
     assert forms_of(page) and browser.send(page).is_redirect, "the person it belongs to can still answer"
+
+
+class Slow:
+    """A connection that sends its next bytes only now and then."""
+
+    def __init__(self, tls, first: bytes, drop: bytes):
+        raw = socket.create_connection(("127.0.0.1", int(tls.url.rsplit(":", 1)[1])), timeout=10)
+        context = ssl.create_default_context(cafile=str(tls.authority))
+        self.connection = context.wrap_socket(raw, server_hostname="localhost")
+        self.drop = drop
+        self.connection.sendall(first)
+        self.began = time.monotonic()
+
+    def cut_after(self, most: float) -> float:
+        """Drips until the server ends the connection; how long that took."""
+        self.connection.settimeout(0.3)
+        while time.monotonic() - self.began < most:
+            try:
+                if not self.connection.recv(4096):
+                    break
+            except TimeoutError:
+                try:
+                    self.connection.sendall(self.drop)
+                except OSError:
+                    break
+            except OSError:
+                break
+        self.connection.close()
+        return time.monotonic() - self.began
+
+
+def test_slow_clients(tls):
+    """P-03: a head or a body that drips, and a connection that says nothing, end when their time is up; two hundred of
+    them keep nobody else from being served at once."""
+    post = (b"POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: 5000\r\n\r\ngrant_type=")
+    slow = {
+        "head": Slow(tls, b"GET /oauth/jwks HTTP/1.1\r\nHost: local", b"a"), "body": Slow(tls, post, b"a"),
+        "nothing": Slow(tls, b"", b""),
+    }
+    crowd = [Slow(tls, post, b"") for _ in range(200)]
+    took = []
+    with tls.http() as http:
+        for _ in range(20):
+            began = time.monotonic()
+            assert http.get(f"{tls.url}/oauth/jwks").status_code == 200
+            took.append(time.monotonic() - began)
+    assert sorted(took)[10] < 0.25, took
+    for name, one in slow.items():
+        assert one.cut_after(tls.patience * 5) < tls.patience * 4, name
+    for one in crowd:
+        one.connection.close()
