@@ -223,9 +223,10 @@ final class Pipeline<Ticket: Sendable> {
 ///
 /// Bounded by refusing newcomers: statements are written in the program, so their number is finite and small.
 private struct PreparedStatements {
-    struct Key: Hashable, Sendable {
-        let text: String
-        let types: [PostgresType]
+    enum Key: Hashable, Sendable {
+        case text(String, types: [PostgresType])
+        /// ``PreparedSQL/number``.
+        case number(Int)
     }
 
     enum LookUp {
@@ -248,10 +249,15 @@ private struct PreparedStatements {
     private var counter = 0
 
     mutating func lookUp(_ statement: SQL, in chain: Int) -> (Key, LookUp) {
-        var types: [PostgresType] = []
-        types.reserveCapacity(statement.parameterCount)
-        statement.forEachBind { types.append($0.type) }
-        let key = Key(text: statement.text, types: types)
+        let key: Key
+        if let prepared = statement.prepared {
+            key = .number(prepared.number)
+        } else {
+            var types: [PostgresType] = []
+            types.reserveCapacity(statement.parameterCount)
+            statement.forEachBind { types.append($0.type) }
+            key = .text(statement.text, types: types)
+        }
         if let entry = entries[key] {
             let isUsable = entry.parsingChain == nil || entry.parsingChain == chain
             return (key, isUsable ? .known(name: entry.name) : .unprepared)
@@ -273,10 +279,12 @@ private struct PreparedStatements {
     }
 }
 
+private let oneSetting = PreparedSQL("SELECT set_config($1, $2, true)", [.text, .text])
+
 extension PostgresLocalSettings {
     /// One statement that sets them all for the length of the transaction.
     fileprivate var statement: SQL {
-        if count == 1 { return "SELECT set_config(\(self[0].name), \(self[0].value), true)" }
+        if count == 1 { return oneSetting([.text(self[0].name), .text(self[0].value)]) }
         var calls: SQL = "SELECT set_config(\(self[0].name), \(self[0].value), true)"
         for setting in dropFirst() {
             calls = "\(calls), set_config(\(setting.name), \(setting.value), true)"

@@ -27,10 +27,8 @@ package struct PostgresSettings: Sendable {
     package var pinnedLockTimeout: Duration = .seconds(1)
     /// How many may wait at one door; more are answered `overloaded` at once. Default 1,024.
     package var queueLimit = 1_024
-    /// Members of one group commit at most. Default 64.
+    /// Members of one flight of a lane at most, on the write lane of one group commit. Default 64.
     package var batchLimit = 64
-    /// Statements in flight on one connection of the read lane at most. Default 256.
-    package var pipelineLimit = 256
     /// Nobody waits longer for an answer, whatever happens to the database. Default 2 s.
     package var answerDeadline: Duration = .seconds(2)
 

@@ -4,10 +4,11 @@ import Synchronization
 
 /// The door for single SELECTs: a few shared connections, each carrying many statements at once.
 ///
-/// One member is the settings, one statement and one Sync: one implicit transaction and one round trip. Statements must
-/// not change anything (the sessions are read-only), because a member whose connection is lost is sent once more. A
-/// slow statement delays those behind it on its connection, so nothing here may lock or run long; `statement_timeout`
-/// bounds it.
+/// Each connection has one flight in the air. What gathered meanwhile, at most ``PostgresSettings/batchLimit``, is the
+/// next one: one implicit transaction and one Sync, each statement under its own settings and with a snapshot of its own
+/// (READ COMMITTED). When one fails, the others are sent again alone. Statements must not change anything (the sessions
+/// are read-only), because a member whose connection is lost is sent once more. A slow statement delays those that share
+/// its flight, so nothing here may lock or run long; `statement_timeout` bounds it.
 package final class PostgresReadLane: Sendable {
     struct Job: LaneJob {
         let settings: PostgresLocalSettings
@@ -15,6 +16,8 @@ package final class PostgresReadLane: Sendable {
         let deadline: ContinuousClock.Instant
         let reply: Reply<[Row]>
         var attempts = 0
+        /// Shared a flight with one that failed.
+        var isAlone = false
 
         var isAnswered: Bool { reply.isAnswered }
         func fail(_ error: PostgresError) { reply.answer(.failure(error)) }
@@ -87,54 +90,84 @@ extension PostgresReadLane: LinkLane {
         state.withLock { $0.board.markDown(link) }
     }
 
-    func takeWork(for link: Int, inFlight: Int) -> LinkWork<Job> {
+    func takeWork(for link: Int, inFlight: Int) -> LinkWork<[Job]> {
+        guard inFlight == 0 else { return .none }
         let jobs = state.withLock { state in
-            let room = settings.pipelineLimit - inFlight
             var jobs: [Job] = []
-            while jobs.count < room, let job = state.queue.popFirst() {
+            while jobs.count < settings.batchLimit, let job = state.queue.popFirst() {
                 if !job.isAnswered { jobs.append(job) }
             }
-            if jobs.isEmpty, room > 0 {
-                state.board.markAsleep(link, inFlight: inFlight)
+            if jobs.isEmpty {
+                state.board.markAsleep(link, inFlight: 0)
             } else {
-                state.board.markBusy(link, inFlight: inFlight + jobs.count)
+                state.board.markBusy(link, inFlight: jobs.count)
             }
             return jobs
         }
         guard !jobs.isEmpty else { return .none }
-        return .chains(
-            jobs.map { job in
-                Chain(
-                    body: .single(job.statement, under: job.settings), ticket: job, patience: settings.lanePatience)
-            })
+        var chains: [Chain<[Job]>] = []
+        let together = jobs.filter { !$0.isAlone }
+        if !together.isEmpty { chains.append(flight(together)) }
+        for job in jobs where job.isAlone { chains.append(flight([job])) }
+        return .chains(chains)
     }
 
-    func finish(_ job: Job, _ outcome: ChainOutcome) {
+    private func flight(_ jobs: [Job]) -> Chain<[Job]> {
+        var steps: [ChainBody.Step] = []
+        steps.reserveCapacity(jobs.count * 2)
+        var current: PostgresLocalSettings = []
+        for job in jobs {
+            let changes = job.settings.changes(from: current)
+            if !changes.isEmpty { steps.append(.settings(changes)) }
+            current = job.settings
+            steps.append(.statement(job.statement))
+        }
+        return Chain(body: .pipeline(steps), ticket: jobs, patience: settings.lanePatience)
+    }
+
+    func finish(_ jobs: [Job], _ outcome: ChainOutcome) {
         switch outcome {
-        case .completed(let results): job.reply.answer(.success(results.last?.rows ?? []))
-        case .failed(let error, _) where error.isCollision && job.attempts == 0: sendAgain(job)
-        // Every connection may have a plan from before the same change.
-        case .failed(let error, _) where error.isStalePlan && job.attempts <= engine.links: sendAgain(job)
-        case .failed(let error, _): job.fail(error)
-        case .lost where job.attempts == 0: sendAgain(job)
-        case .lost: job.fail(PostgresError(.unavailable))
+        case .completed(let results):
+            for (job, result) in zip(jobs, results) { job.reply.answer(.success(result.rows)) }
+        case .failed(_, let place) where jobs.count > 1:
+            // The culprit last, so that it holds nobody up twice.
+            var alone = jobs
+            for index in alone.indices { alone[index].isAlone = true }
+            if alone.indices.contains(place) { alone.append(alone.remove(at: place)) }
+            queueAgain(alone)
+        case .failed(let error, _): for job in jobs { failed(job, error) }
+        case .lost:
+            for job in jobs {
+                if job.attempts == 0 { sendAgain(job) } else { job.fail(PostgresError(.unavailable)) }
+            }
         }
     }
 
+    private func failed(_ job: Job, _ error: PostgresError) {
+        // Every connection may have a plan from before the same change.
+        let mayPass = (error.isCollision && job.attempts == 0) || (error.isStalePlan && job.attempts <= engine.links)
+        if mayPass { sendAgain(job) } else { job.fail(error) }
+    }
+
     private func sendAgain(_ job: Job) {
-        guard !job.isAnswered else { return }
-        engine.meter.count(engine.meter.retries)
         var job = job
         job.attempts += 1
+        queueAgain([job])
+    }
+
+    private func queueAgain(_ jobs: [Job]) {
+        let live = jobs.filter { !$0.isAnswered }
+        guard !live.isEmpty else { return }
+        engine.meter.count(engine.meter.retries, live.count)
         let sleeper = state.withLock { state in
-            state.queue.prepend([job])
+            state.queue.prepend(live)
             return state.board.takeSleeper()
         }
         engine.wake(sleeper)
     }
 
-    func expire(_ job: Job, before limit: ContinuousClock.Instant) {
-        if job.deadline <= limit { job.fail(PostgresError(.timedOut)) }
+    func expire(_ jobs: [Job], before limit: ContinuousClock.Instant) {
+        for job in jobs where job.deadline <= limit { job.fail(PostgresError(.timedOut)) }
     }
 
     func sweep(before limit: ContinuousClock.Instant) {

@@ -1,3 +1,5 @@
+import Synchronization
+
 // The Postgres room: the only place that speaks libpq. It owns statements and their parameters, rows, the pipelined
 // lanes, the pinned pool and the migrator. It knows nothing of organizations but a name and value to set before a
 // statement.
@@ -16,6 +18,8 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
     /// The statement as the server sees it, with `$1`, `$2` … for its parameters.
     package fileprivate(set) var text: String
     fileprivate var parameters: [Parameter] = []
+    /// Set where the text was written once, for many uses; it then names text and types.
+    fileprivate(set) var prepared: PreparedSQL?
     /// Why this statement must not be sent at all: a NUL in a string, a value that has no JSON.
     fileprivate(set) var defect: PostgresError?
 
@@ -35,6 +39,20 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
     package init(stringInterpolation: StringInterpolation) {
         self = stringInterpolation.statement
         if parameters.count > SQL.parameterLimit { defect = PostgresError(.invalidParameter("too many parameters")) }
+    }
+
+    fileprivate init(_ prepared: PreparedSQL, _ binds: [PostgresBind]) {
+        text = prepared.text
+        self.prepared = prepared
+        parameters.reserveCapacity(binds.count)
+        for bind in binds {
+            if bind.containsNUL { defect = .nulInParameter }
+            parameters.append(Parameter(bind: bind, offset: 0))
+        }
+        guard binds.count == prepared.types.count, zip(binds, prepared.types).allSatisfy({ $0.type == $1 }) else {
+            defect = PostgresError(.invalidParameter("the parameters of a prepared statement are of other types"))
+            return
+        }
     }
 
     /// A name quoted as an identifier. For the names of tables and roles in tests and administration, never for values.
@@ -103,6 +121,8 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
 
     private mutating func splice(_ fragment: SQL) {
         defect = defect ?? fragment.defect
+        // Its numbers were written by hand and cannot be moved.
+        if fragment.prepared != nil { defect = PostgresError(.invalidParameter("a prepared statement stands alone")) }
         let source = fragment.text.utf8
         var position = source.startIndex
         for (index, parameter) in fragment.parameters.enumerated() {
@@ -113,4 +133,27 @@ package struct SQL: ExpressibleByStringInterpolation, Sendable {
         }
         text += fragment.text[position...]
     }
+}
+
+/// A statement of a hot path, written once with its parameters numbered by hand: using it costs no text at all.
+///
+/// Made once for the life of the process, as a `static let` of its store. Everywhere else ``SQL`` with its
+/// interpolations is the form, since there nothing can be miscounted.
+package struct PreparedSQL: Sendable {
+    let text: String
+    let types: [PostgresType]
+    /// Different for each made in this process; connections find what they prepared by it.
+    let number: Int
+
+    private static let made = Atomic(0)
+
+    /// - Parameter types: of `$1`, `$2` …, so that the statement needs no casts.
+    package init(_ text: String, _ types: [PostgresType]) {
+        self.text = text
+        self.types = types
+        number = Self.made.wrappingAdd(1, ordering: .relaxed).oldValue
+    }
+
+    /// The statement with its parameters, in the order of their numbers and of exactly the types it was made with.
+    package func callAsFunction(_ binds: [PostgresBind]) -> SQL { SQL(self, binds) }
 }

@@ -43,13 +43,18 @@ package struct EpochGuard: Sendable, Equatable {
         self.platformEpoch = platformEpoch
     }
 
-    /// Holds while both epochs are the ones that were read.
-    var condition: SQL {
+    /// Holds while both epochs are the ones that were read; `$1` is the organization.
+    ///
+    /// - Parameters: the places of ``binds`` in the statement.
+    static func condition(organization: String, platform: String) -> String {
         """
-        EXISTS (SELECT FROM epoch WHERE organization_id = \(organization) AND value = \(organizationEpoch)) \
-        AND EXISTS (SELECT FROM epoch WHERE organization_id = \(OrganizationID.platform) AND value = \(platformEpoch))
+        EXISTS (SELECT FROM epoch WHERE organization_id = $1 AND value = \(organization)) \
+        AND EXISTS (SELECT FROM epoch WHERE organization_id = platform_organization() AND value = \(platform))
         """
     }
+
+    static let types: [PostgresType] = [.int8, .int8]
+    var binds: [PostgresBind] { [.int8(organizationEpoch), .int8(platformEpoch)] }
 }
 
 /// Connections of one organization: the grants, the codes they came from, and what people consented to.
@@ -74,21 +79,22 @@ package struct GrantStore: Sendable {
         package let admission: ClientAdmission.Status
     }
 
+    private static let stateStatement = PreparedSQL(
+        """
+        SELECT g.id, g.issuer_organization_id, g.user_id, g.client_id, g.resource_id, g.scope, g.status, g.auth_time,
+               g.family_digest, g.current_digest, g.previous_digest, g.previous_at, g.generation,
+               g.successor_sealed, g.mfa, g.upstream_ceiling, g.version, g.created_at, g.last_used_at, g.idle_expires_at,
+               g.expires_at, u.status AS user_status, a.status AS admission_status
+          FROM "grant" g
+          JOIN "user" u ON u.organization_id = g.organization_id AND u.id = g.user_id
+          JOIN client_admission a ON a.organization_id = g.organization_id AND a.client_id = g.client_id
+         WHERE g.organization_id = $1 AND g.id = $2
+        """, [.uuid, .uuid])
+
     /// Reads a grant, its user and its client's admission in one statement.
     package func state(of grant: GrantID, in organization: OrganizationID) async throws -> State? {
-        try await database.read(
-            organization,
-            """
-            SELECT g.id, g.issuer_organization_id, g.user_id, g.client_id, g.resource_id, g.scope, g.status, g.auth_time,
-                   g.family_digest, g.current_digest, g.previous_digest, g.previous_at, g.generation,
-                   g.successor_sealed, g.mfa, g.upstream_ceiling, g.version, g.created_at, g.last_used_at, g.idle_expires_at, g.expires_at,
-                   u.status AS user_status, a.status AS admission_status
-              FROM "grant" g
-              JOIN "user" u ON u.organization_id = g.organization_id AND u.id = g.user_id
-              JOIN client_admission a ON a.organization_id = g.organization_id AND a.client_id = g.client_id
-             WHERE g.organization_id = \(organization) AND g.id = \(grant)
-            """
-        ) { row in
+        try await database.read(organization, Self.stateStatement([.uuid(organization.uuid), .uuid(grant.uuid)])) {
+            row in
             State(
                 grant: try Grant(row: row), user: try row.word("user_status"),
                 admission: try row.word("admission_status"))
@@ -143,33 +149,44 @@ package struct GrantStore: Sendable {
     ) async throws -> WriteOutcome<GrantID> {
         let grant = redemption.grant
         let family = grant.family
-        let code: SQL = """
-            code AS (
-                INSERT INTO redeemed_code (organization_id, code_digest, client_id, code_challenge, grant_id, redeemed_at)
-                SELECT \(organization), \(redemption.code.digest.bytes), \(grant.client),
-                       \(redemption.code.codeChallenge), \(grant.id), \(grant.createdAt)
-                 WHERE EXISTS (SELECT FROM "user" WHERE organization_id = \(organization) AND id = \(grant.user)
-                                  AND status = 'active')
-                   AND EXISTS (SELECT FROM client_admission WHERE organization_id = \(organization)
-                                  AND client_id = \(grant.client) AND status = 'active')
-                   AND \(guardian.condition)
-                ON CONFLICT DO NOTHING RETURNING grant_id)
-            """
-        let insertion: SQL = """
-            INSERT INTO "grant" (organization_id, id, issuer_organization_id, user_id, client_id, resource_id, scope, status,
-                                 auth_time, family_digest, current_digest, generation, mfa, upstream_ceiling, created_at, last_used_at,
-                                 idle_expires_at, expires_at)
-            SELECT \(organization), code.grant_id, \(grant.issuer), \(grant.user), \(grant.client), \(grant.resource),
-                   \(grant.scope), 'active', \(grant.authTime), \(family?.familyDigest.bytes),
-                   \(family?.currentDigest.bytes), \(family?.generation ?? 0), \(grant.mfa), \(grant.upstreamCeiling),
-                   \(grant.createdAt), \(grant.createdAt),
-                   \(grant.idleExpiresAt), \(grant.expiresAt)
-              FROM code RETURNING id
-            """
+        let binds: [PostgresBind] = [
+            .bytes(redemption.code.digest.bytes), .text(redemption.code.codeChallenge), .uuid(grant.id.uuid),
+            .uuid(grant.issuer.uuid), .uuid(grant.user.uuid), .uuid(grant.client.uuid), .uuid(grant.resource.uuid),
+            .textArray(grant.scope), grant.authTime.postgresBind, (family?.familyDigest.bytes).postgresBind,
+            (family?.currentDigest.bytes).postgresBind, .int8(Int64(family?.generation ?? 0)), .bool(grant.mfa),
+            grant.upstreamCeiling.postgresBind, grant.createdAt.postgresBind, grant.idleExpiresAt.postgresBind,
+            grant.expiresAt.postgresBind,
+        ]
         return try await database.write(
-            organization, lockedRow: grant.id.uuid, event: event.id, recorded(insertion, as: event, after: [code])
+            organization, lockedRow: grant.id.uuid, event: event.id,
+            Self.redeemStatement(event.binds + guardian.binds + binds)
         ) { try $0.id("id") }
     }
+
+    private static let redeemStatement = PreparedSQL(
+        PreparedEvent.recorded(
+            """
+            INSERT INTO "grant" (organization_id, id, issuer_organization_id, user_id, client_id, resource_id, scope,
+                                 status, auth_time, family_digest, current_digest, generation, mfa, upstream_ceiling,
+                                 created_at, last_used_at, idle_expires_at, expires_at)
+            SELECT $1, code.grant_id, $18, $19, $20, $21, $22, 'active', $23, $24, $25, $26, $27, $28, $29, $29, $30, $31
+              FROM code RETURNING id
+            """,
+            after: """
+                code AS (
+                    INSERT INTO redeemed_code (organization_id, code_digest, client_id, code_challenge, grant_id,
+                                               redeemed_at)
+                    SELECT $1, $15, $20, $16, $17, $29
+                     WHERE EXISTS (SELECT FROM "user" WHERE organization_id = $1 AND id = $19 AND status = 'active')
+                       AND EXISTS (SELECT FROM client_admission WHERE organization_id = $1 AND client_id = $20
+                                      AND status = 'active')
+                       AND \(EpochGuard.condition(organization: "$13", platform: "$14"))
+                    ON CONFLICT DO NOTHING RETURNING grant_id)
+                """),
+        PreparedEvent.types + EpochGuard.types + [
+            .bytea, .text, .uuid, .uuid, .uuid, .uuid, .uuid, .textArray, .timestamptz, .bytea, .bytea, .int8, .bool,
+            .textArray, .timestamptz, .timestamptz, .timestamptz,
+        ])
 
     /// What a spent code was spent on.
     package struct Redeemed: Sendable {
@@ -226,20 +243,25 @@ package struct GrantStore: Sendable {
         _ rotation: Rotation, in organization: OrganizationID, guardedBy guardian: EpochGuard,
         recording event: OutboxEvent, at now: Date
     ) async throws -> WriteOutcome<GrantID> {
-        let change: SQL = """
-            UPDATE "grant" g SET previous_digest = g.current_digest, previous_at = \(now),
-                   current_digest = \(rotation.successor.bytes), successor_sealed = \(rotation.sealedSuccessor),
-                   generation = g.generation + 1, version = g.version + 1, last_used_at = \(now),
-                   idle_expires_at = LEAST(\(rotation.idleExpiresAt), g.expires_at)
-             WHERE g.organization_id = \(organization) AND g.id = \(rotation.grant)
-               AND g.current_digest = \(rotation.presented.bytes) AND g.version = \(rotation.version)
-               AND \(usable(at: now)) AND \(guardian.condition)
-            RETURNING g.id
-            """
+        let binds: [PostgresBind] = [
+            .uuid(rotation.grant.uuid), .int8(rotation.version), now.postgresBind, .bytes(rotation.presented.bytes),
+            .bytes(rotation.successor.bytes), .bytes(rotation.sealedSuccessor), rotation.idleExpiresAt.postgresBind,
+        ]
         return try await database.write(
-            organization, lockedRow: rotation.grant.uuid, event: event.id, recorded(change, as: event)
+            organization, lockedRow: rotation.grant.uuid, event: event.id,
+            Self.rotateStatement(event.binds + guardian.binds + binds)
         ) { try $0.id("id") }
     }
+
+    private static let rotateStatement = PreparedSQL(
+        PreparedEvent.recorded(
+            """
+            UPDATE "grant" g SET previous_digest = g.current_digest, previous_at = $17, current_digest = $19,
+                   successor_sealed = $20, generation = g.generation + 1, version = g.version + 1, last_used_at = $17,
+                   idle_expires_at = LEAST($21, g.expires_at)
+             WHERE g.current_digest = $18 AND \(usable) RETURNING g.id
+            """),
+        PreparedEvent.types + EpochGuard.types + [.uuid, .int8, .timestamptz, .bytea, .bytea, .bytea, .timestamptz])
 
     /// Records that a spent token was answered with the successor it had been answered with before, if the grant is still
     /// as it was read and everything that a rotation asserts holds.
@@ -249,24 +271,25 @@ package struct GrantStore: Sendable {
     ) async throws -> WriteOutcome<GrantID> {
         try await database.write(
             organization, lockedRow: grant.uuid, event: event.id,
-            recorded(
-                """
-                SELECT g.id FROM "grant" g WHERE g.organization_id = \(organization) AND g.id = \(grant)
-                   AND g.version = \(version) AND \(usable(at: now)) AND \(guardian.condition)
-                """, as: event)
+            Self.retryStatement(
+                event.binds + guardian.binds + [.uuid(grant.uuid), .int8(version), now.postgresBind])
         ) { try $0.id("id") }
     }
 
-    /// That a grant `g` may still be used: it lives, its user is active and its client admitted.
-    private func usable(at now: Date) -> SQL {
+    private static let retryStatement = PreparedSQL(
+        PreparedEvent.recorded(#"SELECT g.id FROM "grant" g WHERE \#(usable)"#),
+        PreparedEvent.types + EpochGuard.types + [.uuid, .int8, .timestamptz])
+
+    /// That grant `$15` is still as it was read at version `$16` and may be used at `$17`: it lives, its user is active,
+    /// its client admitted, and no guard moved.
+    private static let usable = """
+        g.organization_id = $1 AND g.id = $15 AND g.version = $16
+        AND g.status = 'active' AND g.expires_at > $17 AND g.idle_expires_at > $17
+        AND EXISTS (SELECT FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id AND u.status = 'active')
+        AND EXISTS (SELECT FROM client_admission a WHERE a.organization_id = $1 AND a.client_id = g.client_id
+                       AND a.status = 'active')
+        AND \(EpochGuard.condition(organization: "$13", platform: "$14"))
         """
-        g.status = 'active' AND g.expires_at > \(now) AND g.idle_expires_at > \(now)
-        AND EXISTS (SELECT FROM "user" u WHERE u.organization_id = g.organization_id AND u.id = g.user_id
-                       AND u.status = 'active')
-        AND EXISTS (SELECT FROM client_admission a WHERE a.organization_id = g.organization_id
-                       AND a.client_id = g.client_id AND a.status = 'active')
-        """
-    }
 
     /// Erases the sealed successors that no retry may ask for any more.
     package func eraseSuccessors(olderThan moment: Date, in organization: OrganizationID) async throws {

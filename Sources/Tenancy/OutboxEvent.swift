@@ -52,11 +52,6 @@ package struct OutboxEvent: Sendable {
         "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values)"
     }
 
-    /// Inserts this event if the condition holds; a row says that it did.
-    func insertion(if condition: SQL) -> SQL {
-        "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values) WHERE \(condition) RETURNING 1 AS written"
-    }
-
     /// Inserts this event only if the statement's `change` touched a row.
     fileprivate func insertion(ifAnyRowOf change: SQL) -> SQL {
         "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values) WHERE EXISTS (SELECT FROM \(change))"
@@ -67,6 +62,40 @@ private let outboxColumns: SQL = """
     organization_id, id, type, time, outcome, severity, actor_id, client_id, target_id, \
     leaf_prefix, leaf_suffix, disclosures
     """
+
+/// The event as the first twelve parameters of a ``PreparedSQL``; `$1` is the organization of everything else in the
+/// statement too.
+enum PreparedEvent {
+    static let types: [PostgresType] = [
+        .uuid, .uuid, .text, .timestamptz, .text, .int8, .text, .text, .text, .bytea, .bytea, .textArray,
+    ]
+
+    /// Inserts the event where `condition` holds.
+    static func insertion(where condition: String) -> String {
+        "INSERT INTO audit_outbox (\(outboxColumns.text)) "
+            + "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE \(condition)"
+    }
+
+    /// The prepared form of ``recorded(_:as:after:with:)``.
+    static func recorded(_ change: String, after before: String = "") -> String {
+        """
+        WITH \(before.isEmpty ? "" : before + ", ")change AS (\(change)),
+             event AS (\(insertion(where: "EXISTS (SELECT FROM change)")))
+        SELECT change.* FROM change
+        """
+    }
+}
+
+extension OutboxEvent {
+    /// The parameters of ``PreparedEvent/types``.
+    var binds: [PostgresBind] {
+        [
+            .uuid(organization.uuid), .uuid(id.uuid), .text(type), time.postgresBind, .text(outcome),
+            .int8(Int64(severity)), .text(actorID), clientID.postgresBind, .text(targetID), .bytes(leafPrefix),
+            .bytes(leafSuffix), .textArray(disclosures),
+        ]
+    }
+}
 
 /// One statement that makes a change and its event, or neither.
 ///

@@ -60,7 +60,8 @@ import Testing
         #expect(document["registration_endpoint"]?.string == "https://as.example/o/acme/oauth/register")
         #expect(document["jwks_uri"]?.string == "https://as.example/o/acme/oauth/jwks")
         #expect(document["response_types_supported"]?.strings == ["code"])
-        #expect(document["grant_types_supported"]?.strings == ["authorization_code", "refresh_token"])
+        #expect(
+            document["grant_types_supported"]?.strings == ["authorization_code", "refresh_token", "client_credentials"])
         #expect(document["code_challenge_methods_supported"]?.strings == ["S256"])
         #expect(document["authorization_response_iss_parameter_supported"] == .bool(true))
         #expect(

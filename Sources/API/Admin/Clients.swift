@@ -25,12 +25,22 @@ struct ClientsEndpoint: Sendable {
     private func create(_ call: AdminCall) async throws -> Response {
         var members = try await call.body()
         let kind = members.word("kind", of: Client.Kind.self) ?? .registered
-        if kind != .registered {
-            members.add(FieldError("/kind", "unsupported", "Administrators make registered clients."))
+        switch kind {
+        case .registered: break
+        // A service client belongs to exactly one organization.
+        case .service where call.organization.id != .platform: break
+        case .service:
+            members.add(FieldError("/kind", "unsupported", "A service client belongs to one organization."))
+        case .dynamic, .metadataDocument:
+            members.add(FieldError("/kind", "unsupported", "Administrators make registered and service clients."))
         }
-        var wanted = NewClient(
-            name: members.requiredString("name"),
-            redirectURIs: members.required("redirect_uris") { $0.strings("redirect_uris") } ?? [])
+        let name = members.requiredString("name")
+        var wanted =
+            kind == .service
+            ? NewClient(service: name)
+            : NewClient(
+                name: name, redirectURIs: members.required("redirect_uris") { $0.strings("redirect_uris") } ?? [])
+        if kind == .service, let redirects = members.strings("redirect_uris") { wanted.redirectURIs = redirects }
         wanted.grantTypes = members.strings("grant_types") ?? wanted.grantTypes
         wanted.authenticationMethod = members.word("token_endpoint_auth_method") ?? wanted.authenticationMethod
         wanted.applicationType = members.word("application_type")

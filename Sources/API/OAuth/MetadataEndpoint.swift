@@ -25,7 +25,7 @@ struct MetadataEndpoint: Sendable {
             json.strings("scopes_supported", issuer.scopesSupported)
             json.strings("response_types_supported", ["code"])
             json.strings("response_modes_supported", ["query"])
-            json.strings("grant_types_supported", ["authorization_code", "refresh_token"])
+            json.strings("grant_types_supported", issuer.grantTypesSupported)
             json.strings(
                 "token_endpoint_auth_methods_supported", ["none", "client_secret_basic", "client_secret_post"])
             json.strings("code_challenge_methods_supported", ["S256"])

@@ -17,6 +17,9 @@ struct TokenEndpoint: Sendable {
             let form = try await OAuthForm(request)
             try form.refuseRepeated()
             let wanted = try TokenRequest(form)
+            guard context.issuer.grantTypesSupported.contains(wanted.grantType) else {
+                throw OAuthError(.unsupportedGrantType, "This grant type is not supported here.")
+            }
             grant = wanted.grantType
             let tokens = try await issuance.issue(
                 wanted, to: ClientCredentials(request.headers, form), from: context.issuer.id, request: context.request,

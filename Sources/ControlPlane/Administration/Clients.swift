@@ -6,9 +6,10 @@ package import Tenancy
 
 /// A client as an administrator describes it; the registry decides the rest.
 package struct NewClient: Sendable {
+    package let kind: Client.Kind
     package var name: String
     package var redirectURIs: [String]
-    package var grantTypes = ["authorization_code", "refresh_token"]
+    package var grantTypes: [String]
     package var authenticationMethod = Client.AuthenticationMethod.clientSecretBasic
     package var applicationType: Client.ApplicationType?
     package var scopeCeiling: [String]?
@@ -17,9 +18,20 @@ package struct NewClient: Sendable {
     package var policyURI: String?
     package var tosURI: String?
 
+    /// An application that people sign in to.
     package init(name: String, redirectURIs: [String]) {
+        kind = .registered
         self.name = name
         self.redirectURIs = redirectURIs
+        grantTypes = ["authorization_code", "refresh_token"]
+    }
+
+    /// A program that speaks for itself (RFC 6749 §4.4).
+    package init(service name: String) {
+        kind = .service
+        self.name = name
+        redirectURIs = []
+        grantTypes = ["client_credentials"]
     }
 }
 
@@ -59,8 +71,9 @@ extension Administration {
     ) async throws -> Administered<IssuedClient> {
         let secret = wanted.authenticationMethod == .none ? nil : Secret.random(prefix: "gs_", from: random)
         let client = Client(
-            id: ClientID.make(at: administrator.now, random), registry: registry, kind: .registered, name: wanted.name,
-            redirectURIs: wanted.redirectURIs, grantTypes: wanted.grantTypes, responseTypes: ["code"],
+            id: ClientID.make(at: administrator.now, random), registry: registry, kind: wanted.kind, name: wanted.name,
+            redirectURIs: wanted.redirectURIs, grantTypes: wanted.grantTypes,
+            responseTypes: wanted.kind == .service ? [] : ["code"],
             authenticationMethod: wanted.authenticationMethod, applicationType: wanted.applicationType,
             scopeCeiling: wanted.scopeCeiling, clientURI: wanted.clientURI, logoURI: wanted.logoURI,
             policyURI: wanted.policyURI, tosURI: wanted.tosURI, documentURL: nil,
@@ -84,7 +97,7 @@ extension Administration {
         try await retryingLostUpdates(condition) {
             let old = try await client(id, in: registry)
             try condition.check(old.version)
-            guard old.kind == .registered || !update.touchesMetadata else {
+            guard old.isAdministered || !update.touchesMetadata else {
                 throw AdminError.conflict(
                     "This client registered by itself: only its status and scope ceiling are yours.")
             }
@@ -99,7 +112,7 @@ extension Administration {
             new.status = update.status ?? old.status
             let wanted = new
             var checks = FieldChecks()
-            if old.kind == .registered { checks.client(wanted) } else { checks.scopeCeiling(wanted.scopeCeiling) }
+            if old.isAdministered { checks.client(wanted) } else { checks.scopeCeiling(wanted.scopeCeiling) }
             try checks.finish()
             return try await administer(registry, by: administrator) { transaction in
                 guard let stored = try await clients.update(wanted, at: administrator.now, in: transaction) else {
@@ -166,6 +179,31 @@ extension Administration {
 extension FieldChecks {
     fileprivate mutating func client(_ client: Client) {
         name(client.name, "/name")
+        if client.kind == .service { service(client) } else { application(client) }
+        require(
+            client.authenticationMethod != .privateKeyJWT, "/token_endpoint_auth_method", "unsupported",
+            "Use none, client_secret_basic or client_secret_post.")
+        scopeCeiling(client.scopeCeiling)
+        let pages = [
+            ("client_uri", client.clientURI), ("logo_uri", client.logoURI), ("policy_uri", client.policyURI),
+            ("tos_uri", client.tosURI),
+        ]
+        for case (let name, let uri?) in pages {
+            require(ResourceURI(uri)?.scheme == "https", "/\(name)", "invalid", "This has to be an https URL.")
+        }
+    }
+
+    private mutating func service(_ client: Client) {
+        require(client.redirectURIs.isEmpty, "/redirect_uris", "invalid", "A service client has no redirect URI.")
+        require(
+            client.grantTypes == ["client_credentials"], "/grant_types", "invalid",
+            "A service client has the grant type client_credentials alone.")
+        require(
+            client.isConfidential, "/token_endpoint_auth_method", "invalid",
+            "A service client proves who it is: use client_secret_basic or client_secret_post.")
+    }
+
+    private mutating func application(_ client: Client) {
         require(
             (1...16).contains(client.redirectURIs.count), "/redirect_uris", "invalid",
             "A client has 1 to 16 redirect URIs.")
@@ -180,17 +218,6 @@ extension FieldChecks {
             grants.isSubset(of: ["authorization_code", "refresh_token"]) && grants.contains("authorization_code")
                 && grants.count == client.grantTypes.count, "/grant_types", "invalid",
             "grant_types may be authorization_code and refresh_token, each once, and needs the first.")
-        require(
-            client.authenticationMethod != .privateKeyJWT, "/token_endpoint_auth_method", "unsupported",
-            "Use none, client_secret_basic or client_secret_post.")
-        scopeCeiling(client.scopeCeiling)
-        let pages = [
-            ("client_uri", client.clientURI), ("logo_uri", client.logoURI), ("policy_uri", client.policyURI),
-            ("tos_uri", client.tosURI),
-        ]
-        for case (let name, let uri?) in pages {
-            require(ResourceURI(uri)?.scheme == "https", "/\(name)", "invalid", "This has to be an https URL.")
-        }
     }
 
     fileprivate mutating func scopeCeiling(_ scopes: [String]?) {
@@ -210,6 +237,9 @@ extension AuditEventType {
 }
 
 extension Client {
+    /// An administrator made it, and describes it.
+    fileprivate var isAdministered: Bool { kind == .registered || kind == .service }
+
     fileprivate var auditTarget: AuditEvent.Target {
         AuditEvent.Target(type: "client", id: id.description, name: name)
     }

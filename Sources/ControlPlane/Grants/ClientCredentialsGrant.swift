@@ -24,10 +24,8 @@ struct ClientCredentialsGrant: Sendable {
     private func issue(
         _ asked: [String], _ resources: [String], _ attempt: TokenIssuance.Attempt
     ) async throws -> IssuedTokens? {
-        // "The client credentials grant type MUST only be used by confidential clients" (RFC 6749 §4.4); and it belongs to
-        // exactly one organization, so the platform has none.
-        guard attempt.client.kind == .service, attempt.client.isConfidential, attempt.issuer.kind == .organization
-        else {
+        // "The client credentials grant type MUST only be used by confidential clients" (RFC 6749 §4.4).
+        guard attempt.client.kind == .service, attempt.client.isConfidential else {
             throw OAuthError(.unauthorizedClient, "This client may not use this grant.", reason: "not_a_service")
         }
         let resource = try issuance.resource(asked: resources, attempt.issuer)

@@ -53,6 +53,12 @@ extension Issuer {
         return candidates.count == 1 ? candidates.first : nil
     }
 
+    /// `grant_types_supported` (RFC 8414 §2); the token endpoint knows no others.
+    package var grantTypesSupported: [String] {
+        // A service client belongs to one organization, so the platform has none.
+        ["authorization_code", "refresh_token"] + (kind == .organization ? ["client_credentials"] : [])
+    }
+
     /// `scopes_supported`: the OpenID words and the scopes of the default resource, never a union over tenants.
     package var scopesSupported: [String] {
         OpenIDScope.all + (defaultResource?.scopes.map(\.name) ?? [])

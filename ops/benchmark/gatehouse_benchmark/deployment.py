@@ -10,6 +10,7 @@ import httpx
 from gatehouse_demo.admin import Admin
 from gatehouse_demo.pages import Browser, Person
 from gatehouse_demo.sandbox import Outbox as Mail
+from gatehouse_demo.seed import resource_body
 from gatehouse_demo.stack import Ports, Process, Stack
 
 # The pair of RFC 7636, appendix B: the load generator computes no digests.
@@ -35,6 +36,7 @@ class Deployment:
         self.server: Process | None = None
         self.issuer_path = "/o/acme"
         self.client_id = ""
+        self.service_id = self.service_secret = ""
         self.cookies = ""
 
     @property
@@ -54,6 +56,7 @@ class Deployment:
         self.server = self.stack.add_gatehouse()
         self.organizations = self.stack.seed()
         self.client_id = self.register_client()
+        self.add_service()
         self.cookies = self.sign_in()
         sandbox.stop()
         self.stack.processes.remove(sandbox)
@@ -72,6 +75,29 @@ class Deployment:
                 },
             )
         return client.get("client_id") or client["id"]
+
+    @property
+    def rs256_url(self) -> str:
+        """A resource of acme whose tokens are signed with RS256."""
+        return "https://bench.example/rs256"
+
+    def add_service(self) -> None:
+        """A program of acme's with a secret, which policy lets read and write."""
+        base = f"/v1/organizations/{self.organizations['acme']}"
+        with Admin(self.stack.url, self.stack.admin_key) as admin:
+            admin.post(f"{base}/resources", resource_body(self.rs256_url, "Bench", "RS256", listed=False))
+            service = admin.post(
+                f"{base}/clients",
+                {"name": "Bench service", "kind": "service", "token_endpoint_auth_method": "client_secret_post"},
+            )
+            self.service_id, self.service_secret = service["client_id"], service["client_secret"]
+            admin.post(
+                f"{base}/scope-policies",
+                {
+                    "name": "bench", "effect": "allow", "principals": {"services": [self.service_id]},
+                    "scopes": ["read", "write"],
+                },
+            )
 
     def authorize_target(self, state: str) -> str:
         """Path and query of an authorization request; `state` goes in as it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from .deployment import REDIRECT_URI, VERIFIER, Deployment
 
@@ -69,6 +69,19 @@ keep refresh json refresh_token
 """
 
 
+def client_credentials(deployment: Deployment, name: str, resource: str) -> str:
+    body = {
+        "grant_type": "client_credentials", "client_id": deployment.service_id,
+        "client_secret": deployment.service_secret, "resource": resource, "scope": "read write",
+    }
+    return f"""step {name}
+send POST {deployment.issuer_path}/oauth/token
+{FORM}
+body {urlencode(body, quote_via=quote)}
+expect 200
+"""
+
+
 # ---- The scenarios, in the order they run ----------------------------------------------------------------------------
 
 
@@ -80,6 +93,16 @@ def metadata(_: Deployment) -> str:
 @scenario("jwks")
 def jwks(_: Deployment) -> str:
     return "step jwks\nsend GET /oauth/jwks\nexpect 200\n"
+
+
+@scenario("client_credentials")
+def client_credentials_es256(deployment: Deployment) -> str:
+    return client_credentials(deployment, "client_credentials", deployment.stack.acme_url)
+
+
+@scenario("client_credentials_rs256")
+def client_credentials_rs256(deployment: Deployment) -> str:
+    return client_credentials(deployment, "client_credentials_rs256", deployment.rs256_url)
 
 
 @scenario("token_code", reported="token")
