@@ -129,6 +129,19 @@ package struct AuditEvent: Sendable {
 
     /// The decision that policy took, and why.
     package struct PolicyInfo: Sendable, Hashable {
+        /// What became of one scope, and by which statement or rule.
+        package struct Finding: Sendable, Hashable {
+            package let scope: String
+            package let result: String
+            package let rule: String
+
+            package init(scope: String, result: String, rule: String) {
+                self.scope = scope
+                self.result = result
+                self.rule = rule
+            }
+        }
+
         /// The statement that decided, if one did.
         package var id: String?
         package var version: Int?
@@ -136,11 +149,11 @@ package struct AuditEvent: Sendable {
         package var decision: String
         /// The name of the statement, or of the rule when none matched.
         package var rule: String?
-        /// Statement by statement, what was asked and what came of it.
-        package var trace: Value?
+        /// Scope by scope, what was asked and what came of it.
+        package var trace: [Finding]
 
         package init(
-            id: String? = nil, version: Int? = nil, decision: String, rule: String? = nil, trace: Value? = nil
+            id: String? = nil, version: Int? = nil, decision: String, rule: String? = nil, trace: [Finding] = []
         ) {
             self.id = id
             self.version = version

@@ -81,7 +81,7 @@ package enum CanonicalJSON: Sendable, Hashable {
     private static let largestInteger: UInt = 1 << 53 - 1
 
     /// Writes a quoted string with the shortest escapes and no others (RFC 8785 §3.2.2.2).
-    private static func write(_ text: String, to bytes: inout [UInt8]) {
+    static func write(_ text: String, to bytes: inout [UInt8]) {
         bytes.append(UInt8(ascii: "\""))
         var text = text
         text.withUTF8 { utf8 in

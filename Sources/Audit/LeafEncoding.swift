@@ -49,80 +49,91 @@ struct LeafEncoding {
         self.random = random
         truncated = detail != .full
 
-        var members: [String: CanonicalJSON] = [
-            "v": 1,
-            "id": .string(event.id.description),
-            "tenant": .string(event.organization.description),
-            "time": .string(Timestamp.text(event.time)),
-            "type": .string(event.type.rawValue),
-            "outcome": .string(event.outcome.rawValue),
-            "severity": .int(event.type.severity(of: event.outcome)),
-        ]
-        if event.outcome != .success || event.reason != nil {
-            members["reason"] = .string(cut(event.reason ?? "unspecified", to: Limit.word))
+        // Sealing comes first: the digests stand near the middle of the leaf.
+        let targets = targets(of: event)
+        seal("actor.email", event.actor.email)
+        seal("actor.name", event.actor.name)
+        for (index, target) in targets.enumerated() {
+            seal(index == 0 ? "target.name" : "target.\(index).name", target.name)
         }
-        members["actor"] = .object(actor(event.actor))
-        members["targets"] = .array(targets(of: event))
+        let changes = event.changes.isEmpty ? nil : self.changes(event.changes)
+        if let request = event.request {
+            seal("context.ip", request.ip)
+            seal("context.user_agent", request.userAgent)
+        }
+        let metadata = self.metadata(event)
+
+        // By hand and in the order of RFC 8785 §3.2.3: the shape is known, and every token has such an event.
+        var leaf = CanonicalWriter()
+        write(event.actor, to: &leaf)
+        if let audience = event.audience { write("audience", audience, of: Limit.identifier, atMost: 16, to: &leaf) }
+        if let changes { leaf.value("changes", changes) }
         if let client = event.client {
             let client = cut(client, to: Limit.identifier)
             clientID = client
-            members["client"] = .string(client)
+            leaf.string("client", client)
         }
+        if let grant = event.grant { leaf.string("grant", cut(grant, to: Limit.word)) }
+        leaf.string("id", event.id.description)
+        if let metadata { leaf.value("metadata", metadata) }
+        leaf.string("outcome", event.outcome.rawValue)
+        if let policy = event.policy { write(policy, to: &leaf) }
+        if event.outcome != .success || event.reason != nil {
+            leaf.string("reason", cut(event.reason ?? "unspecified", to: Limit.word))
+        }
+        if let request = event.request { write(request, to: &leaf) }
         if let scopes = event.scopes {
-            members["scopes"] = list(scopes.sorted(by: Self.precedes), of: Limit.word, atMost: 256)
+            write("scopes", scopes.sorted(by: Self.precedes), of: Limit.word, atMost: 256, to: &leaf)
         }
-        if let audience = event.audience { members["audience"] = list(audience, of: Limit.identifier, atMost: 16) }
-        if let grant = event.grant { members["grant"] = .string(cut(grant, to: Limit.word)) }
-        if let token = event.token { members["token"] = .string(cut(token, to: Limit.word)) }
-        if !event.changes.isEmpty, let changes = changes(event.changes) { members["changes"] = changes }
-        if let request = event.request { members["request"] = .object(self.request(request)) }
-        if let policy = event.policy { members["policy"] = .object(self.policy(policy)) }
-        if let metadata = metadata(event) { members["metadata"] = metadata }
         if !disclosures.isEmpty {
-            let digests = disclosures.map { Base64URL.encode(sha256($0)) }
-            members["sd"] = .array(digests.sorted(by: Self.precedes).map(CanonicalJSON.string))
+            let digests = disclosures.map { Base64URL.encode(sha256($0)) }.sorted(by: Self.precedes)
+            leaf.openArray("sd")
+            for digest in digests { leaf.element(digest) }
+            leaf.closeArray()
         }
-        if truncated { members["truncated"] = true }
-        split(members)
-    }
+        leaf.name("seq")
+        prefix = leaf.take()
 
-    /// Writes the members before `seq` into the prefix and those after it into the suffix; there are always some of
-    /// both.
-    private mutating func split(_ members: [String: CanonicalJSON]) {
-        let sorted = CanonicalJSON.sorted(members)
-        let middle = sorted.firstIndex { $0.key > "seq" } ?? sorted.endIndex
-        prefix.reserveCapacity(512)
-        suffix.reserveCapacity(512)
-        prefix.append(UInt8(ascii: "{"))
-        CanonicalJSON.write(sorted[..<middle], to: &prefix)
-        prefix.append(contentsOf: #","seq":"#.utf8)
-        suffix.append(UInt8(ascii: ","))
-        CanonicalJSON.write(sorted[middle...], to: &suffix)
-        suffix.append(UInt8(ascii: "}"))
+        leaf.int("severity", event.type.severity(of: event.outcome))
+        write(targets, to: &leaf)
+        leaf.string("tenant", event.organization.description)
+        leaf.string("time", Timestamp.text(event.time))
+        if let token = event.token { leaf.string("token", cut(token, to: Limit.word)) }
+        if truncated { leaf.bool("truncated", true) }
+        leaf.string("type", event.type.rawValue)
+        leaf.int("v", 1)
+        leaf.close()
+        suffix = leaf.take()
     }
 
     // MARK: Members
 
-    private mutating func actor(_ actor: AuditEvent.Actor) -> [String: CanonicalJSON] {
+    private mutating func write(_ actor: AuditEvent.Actor, to leaf: inout CanonicalWriter) {
         actorID = cut(actor.id.isEmpty ? "-" : actor.id, to: Limit.identifier)
-        var members: [String: CanonicalJSON] = ["type": .string(actor.kind.rawValue), "id": .string(actorID)]
-        if let session = actor.session { members["session"] = .string(cut(session, to: Limit.word)) }
-        if let credential = actor.credential { members["credential"] = .string(cut(credential, to: Limit.word)) }
-        if let person = actor.impersonator { members["impersonator"] = .string(cut(person, to: Limit.identifier)) }
-        seal("actor.email", actor.email)
-        seal("actor.name", actor.name)
-        return members
+        leaf.open("actor")
+        if let credential = actor.credential { leaf.string("credential", cut(credential, to: Limit.word)) }
+        leaf.string("id", actorID)
+        if let person = actor.impersonator { leaf.string("impersonator", cut(person, to: Limit.identifier)) }
+        if let session = actor.session { leaf.string("session", cut(session, to: Limit.word)) }
+        leaf.string("type", actor.kind.rawValue)
+        leaf.close()
     }
 
-    private mutating func targets(of event: AuditEvent) -> [CanonicalJSON] {
-        var targets = event.targets
-        if targets.isEmpty { targets = [AuditEvent.Target(type: "organization", id: event.organization.description)] }
-        return limited(targets, to: 32).enumerated().map { index, target in
-            let id = cut(target.id, to: Limit.identifier)
-            if index == 0 { targetID = id }
-            seal(index == 0 ? "target.name" : "target.\(index).name", target.name)
-            return ["type": .string(cut(target.type, to: Limit.word)), "id": .string(id)]
+    private mutating func targets(of event: AuditEvent) -> ArraySlice<AuditEvent.Target> {
+        guard event.targets.isEmpty else { return limited(event.targets, to: 32) }
+        return [AuditEvent.Target(type: "organization", id: event.organization.description)]
+    }
+
+    private mutating func write(_ targets: ArraySlice<AuditEvent.Target>, to leaf: inout CanonicalWriter) {
+        targetID = cut(targets.first?.id ?? "", to: Limit.identifier)
+        leaf.openArray("targets")
+        for target in targets {
+            leaf.openElement()
+            leaf.string("id", cut(target.id, to: Limit.identifier))
+            leaf.string("type", cut(target.type, to: Limit.word))
+            leaf.close()
         }
+        leaf.closeArray()
     }
 
     private mutating func changes(_ changes: [AuditEvent.Change]) -> CanonicalJSON? {
@@ -144,25 +155,41 @@ struct LeafEncoding {
             })
     }
 
-    private mutating func request(_ request: AuditEvent.RequestInfo) -> [String: CanonicalJSON] {
-        var members: [String: CanonicalJSON] = [
-            "id": .string(request.id.description),
-            "method": .string(cut(request.method, to: 32)),
-            "route": .string(cut(request.route, to: Limit.text)),
-        ]
-        if let trace = request.traceID { members["trace_id"] = .string(cut(trace, to: 64)) }
-        seal("context.ip", request.ip)
-        seal("context.user_agent", request.userAgent)
-        return members
+    private mutating func write(_ request: AuditEvent.RequestInfo, to leaf: inout CanonicalWriter) {
+        leaf.open("request")
+        leaf.string("id", request.id.description)
+        leaf.string("method", cut(request.method, to: 32))
+        leaf.string("route", cut(request.route, to: Limit.text))
+        if let trace = request.traceID { leaf.string("trace_id", cut(trace, to: 64)) }
+        leaf.close()
     }
 
-    private mutating func policy(_ policy: AuditEvent.PolicyInfo) -> [String: CanonicalJSON] {
-        var members: [String: CanonicalJSON] = ["decision": .string(cut(policy.decision, to: Limit.word))]
-        if let id = policy.id { members["id"] = .string(cut(id, to: Limit.word)) }
-        if let version = policy.version { members["version"] = .int(version) }
-        if let rule = policy.rule { members["rule"] = .string(cut(rule, to: Limit.text)) }
-        if let trace = policy.trace, detail == .full { members["trace"] = cut(trace, to: Limit.trace) }
-        return members
+    private mutating func write(_ policy: AuditEvent.PolicyInfo, to leaf: inout CanonicalWriter) {
+        leaf.open("policy")
+        leaf.string("decision", cut(policy.decision, to: Limit.word))
+        if let id = policy.id { leaf.string("id", cut(id, to: Limit.word)) }
+        if let rule = policy.rule { leaf.string("rule", cut(rule, to: Limit.text)) }
+        if !policy.trace.isEmpty, detail == .full { write(policy.trace, to: &leaf) }
+        if let version = policy.version { leaf.int("version", version) }
+        leaf.close()
+    }
+
+    private mutating func write(_ trace: [AuditEvent.PolicyInfo.Finding], to leaf: inout CanonicalWriter) {
+        let before = leaf
+        leaf.openArray("trace")
+        let start = leaf.count
+        for finding in trace {
+            leaf.openElement()
+            leaf.string("result", cut(finding.result, to: Limit.word))
+            leaf.string("rule", cut(finding.rule, to: Limit.text))
+            leaf.string("scope", cut(finding.scope, to: Limit.word))
+            leaf.close()
+        }
+        leaf.closeArray()
+        guard leaf.count - start > Limit.trace else { return }
+        truncated = true
+        leaf = before
+        leaf.value("trace", ["truncated": true])
     }
 
     private mutating func metadata(_ event: AuditEvent) -> CanonicalJSON? {
@@ -228,8 +255,12 @@ struct LeafEncoding {
         return elements.prefix(most)
     }
 
-    private mutating func list(_ texts: [String], of limit: Int, atMost most: Int) -> CanonicalJSON {
-        .array(limited(texts, to: most).map { .string(cut($0, to: limit)) })
+    private mutating func write(
+        _ name: StaticString, _ texts: [String], of limit: Int, atMost most: Int, to leaf: inout CanonicalWriter
+    ) {
+        leaf.openArray(name)
+        for text in limited(texts, to: most) { leaf.element(cut(text, to: limit)) }
+        leaf.closeArray()
     }
 
     private mutating func seal(_ path: String, _ text: String?) {
@@ -248,5 +279,89 @@ struct LeafEncoding {
     /// Order of UTF-8 bytes, which is that of Unicode scalars and alike everywhere.
     private static func precedes(_ left: String, _ right: String) -> Bool {
         left.utf8.lexicographicallyPrecedes(right.utf8)
+    }
+}
+
+/// Writes canonical JSON whose shape the caller knows: members in the order of their names, each name once.
+///
+/// Names are plain literals, so nothing of them needs an escape.
+struct CanonicalWriter {
+    private var bytes: [UInt8] = []
+    private var needsComma = false
+
+    init() {
+        bytes.reserveCapacity(1024)
+        bytes.append(UInt8(ascii: "{"))
+    }
+
+    var count: Int { bytes.count }
+
+    /// What was written since the last time; the next member begins with its comma.
+    mutating func take() -> [UInt8] {
+        defer {
+            bytes = []
+            bytes.reserveCapacity(512)
+            needsComma = true
+        }
+        return bytes
+    }
+
+    mutating func name(_ name: StaticString) {
+        comma()
+        bytes.append(UInt8(ascii: "\""))
+        bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+        bytes.append(UInt8(ascii: "\""))
+        bytes.append(UInt8(ascii: ":"))
+    }
+
+    mutating func string(_ name: StaticString, _ value: String) {
+        self.name(name)
+        CanonicalJSON.write(value, to: &bytes)
+    }
+
+    mutating func int(_ name: StaticString, _ value: Int) { self.value(name, .int(value)) }
+    mutating func bool(_ name: StaticString, _ value: Bool) { self.value(name, .bool(value)) }
+
+    mutating func value(_ name: StaticString, _ value: CanonicalJSON) {
+        self.name(name)
+        value.write(to: &bytes)
+    }
+
+    mutating func open(_ name: StaticString) {
+        self.name(name)
+        bytes.append(UInt8(ascii: "{"))
+        needsComma = false
+    }
+
+    mutating func close() {
+        bytes.append(UInt8(ascii: "}"))
+        needsComma = true
+    }
+
+    mutating func openArray(_ name: StaticString) {
+        self.name(name)
+        bytes.append(UInt8(ascii: "["))
+        needsComma = false
+    }
+
+    mutating func openElement() {
+        comma()
+        bytes.append(UInt8(ascii: "{"))
+        needsComma = false
+    }
+
+    mutating func element(_ text: String) {
+        comma()
+        CanonicalJSON.write(text, to: &bytes)
+    }
+
+    mutating func closeArray() {
+        bytes.append(UInt8(ascii: "]"))
+        needsComma = true
+    }
+
+    private mutating func comma() {
+        if needsComma { bytes.append(UInt8(ascii: ",")) }
+        needsComma = true
     }
 }

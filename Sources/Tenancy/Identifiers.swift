@@ -109,13 +109,20 @@ enum TypeID {
             for index in 0..<8 { high = high << 8 | UInt64(bytes[index]) }
             for index in 8..<16 { low = low << 8 | UInt64(bytes[index]) }
         }
-        var characters = [UInt8](repeating: 0, count: 26)
-        for index in stride(from: 25, through: 0, by: -1) {
-            characters[index] = alphabet[Int(low & 31)]
-            low = low >> 5 | (high & 31) << 59
-            high >>= 5
+        return String(unsafeUninitializedCapacity: prefix.utf8.count + 27) { characters in
+            var next = 0
+            for byte in prefix.utf8 {
+                characters[next] = byte
+                next += 1
+            }
+            characters[next] = UInt8(ascii: "_")
+            for index in stride(from: next + 26, to: next, by: -1) {
+                characters[index] = alphabet[Int(low & 31)]
+                low = low >> 5 | (high & 31) << 59
+                high >>= 5
+            }
+            return next + 27
         }
-        return prefix + "_" + String(decoding: characters, as: UTF8.self)
     }
 
     static func uuid(in text: some StringProtocol, prefix: String) -> UUID? {

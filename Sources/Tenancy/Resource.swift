@@ -21,6 +21,8 @@ package struct Resource: Sendable, Equatable {
     package let owner: OrganizationID
     /// Its URI (RFC 8707 §2) in the registered spelling, which is the `aud` of its tokens.
     package let uri: String
+    /// The spelling that all spellings of its URI share; globally unique.
+    package let canonicalURI: String
     package var name: String
     package var scopes: [Scope]
     /// Holding a key grants its values, and theirs in turn.
@@ -49,6 +51,7 @@ package struct Resource: Sendable, Equatable {
         self.id = id
         self.owner = owner
         self.uri = uri
+        canonicalURI = ResourceURI(uri)?.canonical ?? uri
         self.name = name
         self.scopes = scopes
         self.scopeImplications = scopeImplications
@@ -65,9 +68,6 @@ package struct Resource: Sendable, Equatable {
     }
 
     package var isShared: Bool { owner == .platform }
-
-    /// The spelling that all spellings of its URI share; globally unique.
-    package var canonicalURI: String { ResourceURI(uri)?.canonical ?? uri }
 
     /// `granted` and everything it implies, in the resource's own order.
     package func expanding(_ granted: Set<String>) -> [String] {

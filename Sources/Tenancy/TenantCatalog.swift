@@ -5,7 +5,7 @@ import ServiceLifecycle
 import Synchronization
 
 /// All that decisions need to know about one organization, read at one epoch: everything but people and clients.
-package struct TenantSnapshot: Sendable {
+package final class TenantSnapshot: Sendable {
     package let organization: Organization
     package let epoch: Int64
     /// Its own resources.
@@ -15,6 +15,19 @@ package struct TenantSnapshot: Sendable {
     package let policy: [ScopePolicyStatement]
     package let identityProviders: [IdentityProviderRecord]
     package let signingKeys: [UnsealedSigningKey]
+
+    package init(
+        organization: Organization, epoch: Int64, resources: [Resource], admittedResources: Set<ResourceID>,
+        policy: [ScopePolicyStatement], identityProviders: [IdentityProviderRecord], signingKeys: [UnsealedSigningKey]
+    ) {
+        self.organization = organization
+        self.epoch = epoch
+        self.resources = resources
+        self.admittedResources = admittedResources
+        self.policy = policy
+        self.identityProviders = identityProviders
+        self.signingKeys = signingKeys
+    }
 }
 
 /// A signing key ready for use.
@@ -23,6 +36,15 @@ package struct UnsealedSigningKey: Sendable {
     package let verification: VerificationKey
     /// nil while only the public half is known.
     package let signing: SigningKey?
+    /// Signs access tokens, with their header ready (RFC 9068 §2.1).
+    package let accessTokenSigner: JWSSigner?
+
+    package init(record: SigningKeyRecord, verification: VerificationKey, signing: SigningKey?) {
+        self.record = record
+        self.verification = verification
+        self.signing = signing
+        accessTokenSigner = signing.map { JWSSigner(key: $0, keyID: record.kid, type: "at+jwt") }
+    }
 }
 
 /// What this node remembers of organizations and clients, and for how long it may believe it.

@@ -24,7 +24,8 @@ struct AuditEventTests {
             ],
             request: .init(
                 id: .make(at: time, .system), method: text, route: text, traceID: text, ip: text, userAgent: text),
-            policy: .init(id: text, version: 3, decision: text, rule: text, trace: [.string(text)]),
+            policy: .init(
+                id: text, version: 3, decision: text, rule: text, trace: [.init(scope: text, result: text, rule: text)]),
             metadata: [text: text, "k": text], personalMetadata: [text: text])
     }
 
@@ -134,7 +135,8 @@ struct AuditEventTests {
             changes: Array(
                 repeating: .init(path: long, old: .string(long), new: .string(String(long.prefix(3_000)))), count: 1_000
             ),
-            policy: .init(decision: long, trace: .array(Array(repeating: .string(long), count: 1_000))),
+            policy: .init(
+                decision: long, trace: Array(repeating: .init(scope: long, result: long, rule: long), count: 1_000)),
             metadata: Dictionary(uniqueKeysWithValues: (0..<1_000).map { ("\($0)" + long, long) }),
             personalMetadata: Dictionary(uniqueKeysWithValues: (0..<1_000).map { ("\($0)" + long, long) }))
         let stored = event.outboxEvent(.system)

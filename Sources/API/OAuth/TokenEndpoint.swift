@@ -1,5 +1,4 @@
 import ControlPlane
-import CoreMetrics
 import HTTPTypes
 import Hummingbird
 import Keys
@@ -34,10 +33,7 @@ struct TokenEndpoint: Sendable {
     }
 
     private static func count(_ grant: String, outcome: String, reason: String) {
-        Counter(
-            label: "oauth_token_requests_total",
-            dimensions: [("grant", grant), ("outcome", outcome), ("reason", reason)]
-        ).increment()
+        TokenLabels(grant: grant, outcome: outcome, reason: reason).count()
     }
 }
 

@@ -1,6 +1,5 @@
 import Audit
 package import ControlPlane
-import CoreMetrics
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -66,15 +65,15 @@ struct BeginRequest: RouterMiddleware {
         return response
     }
 
-    /// Counts and times by route template: neither paths nor organizations become labels.
+    /// Anything can be sent as a method, and each label is a series for ever.
+    private static let methods: Set<String> = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
     private func observe(_ response: Response, _ context: AppContext, _ duration: Duration) {
-        CoreMetrics.Timer(
-            label: "http_server_request_duration_seconds",
-            dimensions: [
-                ("route", context.request.route), ("method", context.request.method),
-                ("status", String(response.status.code)),
-            ]
-        ).recordNanoseconds(Int64(duration.seconds * 1e9))
+        RequestLabels(
+            route: context.request.route,
+            method: Self.methods.contains(context.request.method) ? context.request.method : "other",
+            status: response.status.code
+        ).record(duration)
         guard context.logger.logLevel <= .info else { return }
         context.logger.info(
             "request",

@@ -30,8 +30,10 @@ extension Issuer {
     ///
     /// Compares as RFC 8707 and MCP ask: scheme and host without case, a lone slash after the host optional, path exact.
     package func resource(at uri: String) -> Resource? {
+        // Nearly everybody writes the registered spelling.
+        if let exact = firstResource(where: { $0.uri == uri }) { return exact }
         guard let wanted = ResourceURI(uri)?.canonical else { return nil }
-        return resources.first { $0.canonicalURI == wanted }
+        return firstResource { $0.canonicalURI == wanted }
     }
 
     /// Every resource this issuer is accepted for.
@@ -39,9 +41,17 @@ extension Issuer {
     /// An organization issuer: its own and the shared ones it enabled. The platform issuer: the shared ones; resources of
     /// organizations that accept the platform are found through their owner.
     package var resources: [Resource] {
-        let shared = platform.resources.filter { kind == .platform || home.admittedResources.contains($0.id) }
-        let own = kind == .platform ? [] : home.resources
-        return (own + shared).filter { $0.status == .active && $0.acceptedIssuers.contains(id) }
+        (kind == .platform ? [] : home.resources.filter(speaksFor)) + platform.resources.filter(speaksFor)
+    }
+
+    private func firstResource(where isWanted: (Resource) -> Bool) -> Resource? {
+        let own = kind == .platform ? nil : home.resources.first { isWanted($0) && speaksFor($0) }
+        return own ?? platform.resources.first { isWanted($0) && speaksFor($0) }
+    }
+
+    private func speaksFor(_ resource: Resource) -> Bool {
+        resource.status == .active && resource.acceptedIssuers.contains(id)
+            && (kind == .platform || !resource.isShared || home.admittedResources.contains(resource.id))
     }
 
     /// The resource meant when a client names none: the default, else the only one.

@@ -1,5 +1,5 @@
 package import Foundation
-package import Keys
+import Keys
 package import Tenancy
 
 /// Which key signs and which keys are published.
@@ -22,14 +22,17 @@ extension Issuer {
     ///
     /// A resource with a key of its own is signed for by that key and no other; until its private half is known there is
     /// none.
-    package func signingKey(for resource: Resource, owner: TenantSnapshot) -> (key: SigningKey, kid: String)? {
+    package func signingKey(for resource: Resource, owner: TenantSnapshot) -> UnsealedSigningKey? {
         let keys = resource.dedicatedKey ? owner.signingKeys : home.signingKeys
-        let newest = keys.filter { key in
-            key.record.purpose == .access && key.record.status == .active && key.signing != nil
-                && key.record.algorithm == resource.algorithm
-                && key.record.resource == (resource.dedicatedKey ? resource.id : nil)
-        }.max { ($0.record.activatedAt ?? .distantPast) < ($1.record.activatedAt ?? .distantPast) }
-        guard let newest, let signing = newest.signing else { return nil }
-        return (signing, newest.record.kid)
+        var newest: UnsealedSigningKey?
+        for key in keys
+        where key.record.purpose == .access && key.record.status == .active && key.signing != nil
+            && key.record.algorithm == resource.algorithm
+            && key.record.resource == (resource.dedicatedKey ? resource.id : nil)
+        {
+            if let known = newest?.record.activatedAt, known >= key.record.activatedAt ?? .distantPast { continue }
+            newest = key
+        }
+        return newest
     }
 }

@@ -84,13 +84,9 @@ package struct ScopeDecision: Sendable {
         let decisive = findings.first { ($0.result == .denied) == granted.isEmpty }
         return AuditEvent.PolicyInfo(
             decision: decision, rule: decisive?.rule,
-            trace: .array(
-                findings.map { finding in
-                    [
-                        "scope": .string(finding.scope), "result": .string(finding.result.rawValue),
-                        "rule": .string(finding.rule),
-                    ]
-                }))
+            trace: findings.map {
+                AuditEvent.PolicyInfo.Finding(scope: $0.scope, result: $0.result.rawValue, rule: $0.rule)
+            })
     }
 }
 

@@ -1,8 +1,8 @@
 package import Foundation
-package import Keys
+import Keys
 package import Tenancy
 
-/// The claims of one access token (RFC 9068 §2.2) and how they become a signed JWT.
+/// The claims of one access token (RFC 9068 §2.2) as they are signed with header `alg kid typ=at+jwt` (§2.1).
 package struct AccessToken: Sendable {
     package let issuer: String
     package let subject: String
@@ -42,10 +42,5 @@ package struct AccessToken: Sendable {
             if let authTime { json.int("auth_time", Int(authTime.timeIntervalSince1970)) }
             if let boundKey { json.object("cnf") { $0.string("jkt", boundKey) } }
         }
-    }
-
-    /// The compact JWS with header `alg kid typ=at+jwt` (RFC 9068 §2.1).
-    package func signed(by key: SigningKey, kid: String) throws(KeyError) -> String {
-        try JWSSigner(key: key, keyID: kid, type: "at+jwt").sign(payload)
     }
 }

@@ -211,9 +211,9 @@ package struct TokenIssuance: Sendable {
     func accessToken(
         for subject: Subject, scopes: [String], openID: [String] = [], _ target: Target, _ attempt: Attempt
     ) throws -> (token: AccessToken, text: String) {
-        guard let (key, kid) = attempt.issuer.signingKey(for: target.resource, owner: target.owner) else {
-            throw OAuthError.noSigningKey
-        }
+        guard
+            let signer = attempt.issuer.signingKey(for: target.resource, owner: target.owner)?.accessTokenSigner
+        else { throw OAuthError.noSigningKey }
         let organization = target.organization.organization
         let token = AccessToken(
             issuer: attempt.issuer.url, subject: subject.id, audience: target.resource.uri,
@@ -223,7 +223,7 @@ package struct TokenIssuance: Sendable {
             organization: organization.id, organizationSlug: organization.slug, grant: subject.grant,
             authTime: subject.authTime, boundKey: attempt.boundKey)
         do {
-            return (token, try token.signed(by: key, kid: kid))
+            return (token, try signer.sign(token.payload))
         } catch {
             throw OAuthError(.serverError, "The token could not be signed.", reason: "signing_failed", cause: error)
         }
