@@ -21,7 +21,7 @@ struct ServerConfiguration: Sendable {
     /// Keys `GATEHOUSE_INTERNAL_HOST`, `GATEHOUSE_INTERNAL_PORT`. Default 127.0.0.1 and 9464.
     var internalHost: String
     var internalPort: Int
-    /// Key `GATEHOUSE_REQUEST_TIMEOUT_SECONDS`: how long a client may take to send a request, and a connection to say
+    /// Key `GATEHOUSE_CONNECTION_TIMEOUT_SECONDS`: how long a client may take to send a request, and a connection to say
     /// nothing. Default 30.
     var requestTimeout: Int
     /// Own TLS. Keys `GATEHOUSE_TLS_CERT`, `GATEHOUSE_TLS_KEY`: PEM files.
@@ -168,7 +168,7 @@ extension ServerConfiguration {
         let port = reader.number(
             "GATEHOUSE_PORT", default: reader.number("OAUTH_PORT", default: 8001, in: 0...65_535), in: 0...65_535)
         let internalPort = reader.number("GATEHOUSE_INTERNAL_PORT", default: 9464, in: 0...65_535)
-        let requestTimeout = reader.number("GATEHOUSE_REQUEST_TIMEOUT_SECONDS", default: 30, in: 1...300)
+        let requestTimeout = reader.number("GATEHOUSE_CONNECTION_TIMEOUT_SECONDS", default: 30, in: 1...300)
         let (format, level) = logging(&reader)
         var settings = PostgresSettings(conninfo: database)
         settings.readConnections = reader.number("GATEHOUSE_DATABASE_READ_CONNECTIONS", default: 2, in: 1...16)

@@ -51,7 +51,7 @@ def start(deployment, proxy: str) -> Secure:
         "GATEHOUSE_TLS_CERT": str(folder / "certificate.pem"),
         "GATEHOUSE_TLS_KEY": str(folder / "key.pem"),
         "GATEHOUSE_STYTCH_ALLOW_TEST_PROJECTS": "true",
-        "GATEHOUSE_REQUEST_TIMEOUT_SECONDS": "2",
+        "GATEHOUSE_CONNECTION_TIMEOUT_SECONDS": "2",
         **{name: proxy for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")},
         "NO_PROXY": "", "no_proxy": "",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 
 import httpx
@@ -131,3 +132,53 @@ def test_errors_keep_to_their_kind(deployment, http):
                   http.post(f"{base}/v1/organizations", content=b"{")):
         assert reply.headers["content-type"] == "application/problem+json"
         assert reply.json()["status"] == reply.status_code and "error" not in reply.json()
+
+
+def test_rotation_under_load(deployment, admin, evidence, browser):
+    """MD-11, K-29, MD-10: while clients refresh, a key is announced, then used, then retired: every token verifies by a
+    key set that was fetched when the new key was announced, and the old key stays for the tokens that it signed."""
+    issuer, base = deployment.acme, f"/v1/organizations/{deployment.organizations['acme']}"
+    client = issuer.register()
+    tokens = [connect(issuer, browser, client)]
+    stopping = threading.Event()
+
+    def refresh() -> None:
+        while not stopping.is_set():
+            reply = issuer.refresh(tokens[-1]["refresh_token"], client, deployment.node_urls[len(tokens) % 2])
+            if reply.status_code != 200:
+                return tokens.append({"failed": reply.text})
+            tokens.append(reply.json())
+            time.sleep(0.01)
+
+    def key_set() -> dict[str, dict]:
+        keys = httpx.get(f"{issuer.url}/oauth/jwks", trust_env=False).json()["keys"]
+        return {key["kid"]: key for key in keys}
+
+    old = Genuine(tokens[0]["access_token"], {}).header["kid"]
+    (row,) = [key for key in admin.list(f"{base}/signing-keys") if key["kid"] == old]
+    thread = threading.Thread(target=refresh)
+    thread.start()
+    try:
+        time.sleep(0.3)
+        admin.post(f"{base}/signing-keys/{row['id']}:rotate")
+        time.sleep(EPOCH_BOUND)
+        cached = key_set()
+        (new,) = [key for key in admin.list(f"{base}/signing-keys")
+                  if key["status"] == "published" and key["purpose"] == "access"]
+        assert {old, new["kid"]} <= set(cached), "both are public before the new one signs"
+        early = admin.send("POST", f"{base}/signing-keys/{new['id']}:activate")
+        assert early.status_code == 409, "not before every cache has it"
+        evidence.sql(f"UPDATE signing_key SET created_at = created_at - interval '301 seconds' WHERE kid = '{new['kid']}'")
+        admin.post(f"{base}/signing-keys/{new['id']}:activate")
+        time.sleep(EPOCH_BOUND + 0.3)
+    finally:
+        stopping.set()
+        thread.join(30)
+    assert not [one for one in tokens if "failed" in one]
+    signers = []
+    for one in tokens:
+        token = Genuine(one["access_token"], {})
+        verified(cached[token.header["kid"]], token)
+        signers.append(token.header["kid"])
+    assert signers[0] == old and signers[-1] == new["kid"] and len(tokens) > 20
+    assert old in key_set(), "tokens that it signed still live"

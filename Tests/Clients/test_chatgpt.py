@@ -217,9 +217,14 @@ def test_both_tokens_of_a_connection_are_in_the_audit_log(deployment, admin):
 
 
 def test_a_person_of_another_organization_gets_no_token(deployment):
-    """gus is nobody at acme: his address does not open acme's issuer."""
+    """R-24: gus is nobody at acme: his address does not open acme's issuer."""
+
+    class SoonTired(Outbox):
+        def await_code(self, email, beyond, within=2.0):
+            return super().await_code(email, beyond, within)
+
     gus = deployment.person("gus")
-    stranger = Person(gus.email, "acme", gus.outbox)
+    stranger = Person(gus.email, "acme", SoonTired(gus.outbox.url))
     with pytest.raises(Exception) as failure:
         connect(deployment.stack.acme_url, stranger, nothing)
     assert isinstance(root_cause(failure.value), (PageError, TimeoutError))

@@ -16,7 +16,7 @@ from gatehouse_demo.chatgpt import claims
 from gatehouse_demo.pages import PageError
 from oauth import REDIRECT_URI
 
-KILLING_SECONDS = float(os.environ.get("GATEHOUSE_TEST_KILL_SECONDS", "15"))
+KILLING_SECONDS = float(os.environ.get("GATEHOUSE_TEST_KILL_SECONDS", "8"))
 
 
 @dataclass
