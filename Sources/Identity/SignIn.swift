@@ -69,7 +69,11 @@ package struct SignIn: Sendable {
         guard standing.isActive else { throw SignInError.misconfigured("The identity provider is disabled.") }
         let linked = try await store.user(of: attempt.identity.key, in: attempt.organization.id, transaction)
         var user = try await find(linked, attempt, transaction)
-        if user == nil { user = try await firstLink(attempt, standing, transaction) }
+        if let known = user {
+            user = try await learn(known, attempt, transaction)
+        } else {
+            user = try await firstLink(attempt, standing, transaction)
+        }
         guard let user else {
             // Another sign-in of this person may have linked this very identity since it was looked up.
             guard try await store.user(of: attempt.identity.key, in: attempt.organization.id, transaction) == nil else {
@@ -91,6 +95,21 @@ package struct SignIn: Sendable {
             in: transaction)
         try await append(attempt.succeeded(user), transaction)
         return .signedIn(user, session, attempt.secret)
+    }
+
+    /// A linked user whose address the provider has just verified: an administrator had typed it.
+    private func learn(
+        _ user: User, _ attempt: Attempt, _ transaction: PostgresTransaction
+    ) async throws -> User {
+        guard user.status == .active, !user.emailVerified, let verified = attempt.verifiedEmail,
+            user.email.flatMap(EmailAddress.init) == verified
+        else { return user }
+        var user = user
+        user.emailVerified = true
+        guard
+            let updated = try await users.update(user, of: attempt.organization.id, at: attempt.now, in: transaction)
+        else { throw LostRace() }
+        return updated
     }
 
     // MARK: First link

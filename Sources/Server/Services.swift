@@ -61,14 +61,15 @@ struct Services {
         let transactions = AuthorizationTransactionStore(redis: redis, random: random)
         let providers = IdentityProviders(
             outbound: identityOutbound, secrets: secrets, settings: configuration.identity, clock: clock)
+        let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
         let flow = AuthorizationFlow(
             issuers: issuers, directory: directory, transactions: transactions, limits: SignInLimits(redis: redis),
-            providers: providers,
+            idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
         let tokens = TokenIssuance(
             issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
-            database: database, refusals: refusals,
+            idTokenKeys: idTokenKeys, database: database, refusals: refusals,
             housekeeping: housekeeping, random: random)
         let registration = ClientRegistration(
             database: database, refusals: refusals, settings: configuration.registration, random: random)

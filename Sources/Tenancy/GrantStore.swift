@@ -382,6 +382,8 @@ package struct GrantStore: Sendable {
         ) { try $0.decode("scope", as: [String].self) }.first
     }
 
+    /// Remembers what the person allowed, beside what they had allowed before: a client that asks for more and then for
+    /// less was allowed all of it.
     package func recordConsent(
         of user: UserID, client: ClientID, resource: ResourceID, scope: [String], in organization: OrganizationID,
         at now: Date, _ transaction: PostgresTransaction
@@ -391,7 +393,9 @@ package struct GrantStore: Sendable {
             INSERT INTO consent (organization_id, user_id, client_id, resource_id, scope, granted_at)
             VALUES (\(organization), \(user), \(client), \(resource), \(scope), \(now))
             ON CONFLICT (organization_id, user_id, client_id, resource_id)
-            DO UPDATE SET scope = EXCLUDED.scope, granted_at = EXCLUDED.granted_at
+            DO UPDATE SET granted_at = EXCLUDED.granted_at,
+                          scope = (SELECT array_agg(DISTINCT name ORDER BY name)
+                                     FROM unnest(consent.scope || EXCLUDED.scope) AS name)
             """)
     }
 }

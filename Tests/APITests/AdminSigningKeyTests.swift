@@ -187,7 +187,7 @@ import Testing
                     .filter { $0["algorithm"]?.string == "RS256" }.compactMap { $0["status"]?.string }
             }
             // Each answer came after its errand had begun; when another may begin, all of them are done.
-            let issuer = try #require(OrganizationID(tenant.id))
+            let issuer = RSAWork.Wanted(purpose: .access, issuer: try #require(OrganizationID(tenant.id)))
             var isDone = RSAWork.begin(issuer)
             for _ in 0..<200 where !isDone {
                 try await Task.sleep(for: .milliseconds(50))

@@ -43,7 +43,8 @@ import Testing
         ConsentPage(
             transaction: "tx", csrfToken: "csrf", client: client, organization: acme, account: "ada@acme.example",
             resourceName: "Observability", resourceURI: "https://mcp.example.com/mcp", scopes: scopes,
-            withheld: withheld, redirectTarget: redirectTarget, staysConnected: true)
+            personalScopes: ["profile", "email"], withheld: withheld, redirectTarget: redirectTarget,
+            staysConnected: true)
     }
 
     private static func message(_ kind: MessagePage.Kind = .expired, wayBack: String? = nil) -> MessagePage {
@@ -190,7 +191,8 @@ import Testing
                 ConsentPage(
                     transaction: "tx", csrfToken: "csrf", client: client, organization: organization, account: text,
                     resourceName: text, resourceURI: text, scopes: [.init(name: text, description: text)],
-                    withheld: [text], redirectTarget: "https://app.example", staysConnected: true)),
+                    personalScopes: [text], withheld: [text], redirectTarget: "https://app.example",
+                    staysConnected: true)),
             pages.message(MessagePage(kind: .refused, title: text, explanation: text, advice: text, errorCode: text)),
         ]
     }

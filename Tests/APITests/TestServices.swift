@@ -53,23 +53,25 @@ struct TestServices: Sendable {
         let providers = IdentityProviders(
             outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger), secrets: secrets,
             settings: IdentitySettings())
+        let administration = Administration(
+            database: database, catalog: issuers.catalog, secrets: secrets,
+            settings: AdministrationSettings(publicURL: Self.publicURL), logger: logger)
+        let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
             flow: AuthorizationFlow(
                 issuers: issuers, directory: directory, transactions: transactions, limits: SignInLimits(redis: redis),
-                providers: providers,
+                idTokenKeys: idTokenKeys, providers: providers,
                 signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
                 logger: logger),
             tokens: TokenIssuance(
                 issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
-                database: database, refusals: refusals,
+                idTokenKeys: idTokenKeys, database: database, refusals: refusals,
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger), random: .system),
             registration: ClientRegistration(
                 database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system),
             admin: AdminRoutes(
-                administration: Administration(
-                    database: database, catalog: issuers.catalog, secrets: secrets,
-                    settings: AdministrationSettings(publicURL: Self.publicURL), logger: logger),
+                administration: administration,
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")))
     }

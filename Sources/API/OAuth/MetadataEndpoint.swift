@@ -4,9 +4,9 @@ import Keys
 
 /// Authorization server metadata (RFC 8414 §3), at every URL that clients try.
 ///
-/// The same bytes answer as `oauth-authorization-server` and as `openid-configuration`: clients ask for the second when
-/// they do not find the first. While no ID tokens are issued it names none of OpenID Connect's own members, since
-/// everything advertised has to work (RFC 8414 §6).
+/// The same bytes answer as `oauth-authorization-server` and as `openid-configuration` (OpenID Connect Discovery §4):
+/// clients ask for the second when they do not find the first, and each has the other's members. Everything advertised
+/// works (RFC 8414 §6).
 struct MetadataEndpoint: Sendable {
     private let documents = ReadyDocuments()
 
@@ -30,6 +30,7 @@ struct MetadataEndpoint: Sendable {
                 "token_endpoint_auth_methods_supported", ["none", "client_secret_basic", "client_secret_post"])
             json.strings("code_challenge_methods_supported", ["S256"])
             json.bool("authorization_response_iss_parameter_supported", true)
+            json.openIDMembers(of: issuer)
         }
     }
 }

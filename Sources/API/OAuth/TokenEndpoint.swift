@@ -66,6 +66,7 @@ struct TokenResponse: Sendable {
             json.string("token_type", tokens.tokenType)
             json.int("expires_in", tokens.expiresIn)
             if let refreshToken = tokens.refreshToken { json.string("refresh_token", refreshToken.revealed) }
+            if let idToken = tokens.idToken { json.string("id_token", idToken) }
             json.string("scope", tokens.scope)
         }
         response = Response(

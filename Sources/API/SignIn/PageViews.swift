@@ -100,6 +100,7 @@ struct ConsentView: Sendable {
     let resourceURI: PageText
     let mayAllow: Bool
     let scopes: [ScopeView]
+    let personal: [PageText]
     let hasWithheld: Bool
     let withheld: [PageText]
     let staysConnected: Bool
@@ -117,6 +118,13 @@ struct ConsentView: Sendable {
             ScopeView(
                 name: PageText(scope.name), text: PageText(scope.description.isEmpty ? scope.name : scope.description),
                 showsName: !scope.description.isEmpty)
+        }
+        personal = page.personalScopes.compactMap { scope in
+            switch scope {
+            case "profile": PageText("See your name")
+            case "email": PageText("See your e-mail address")
+            default: nil
+            }
         }
         hasWithheld = !page.withheld.isEmpty
         withheld = page.withheld.map { PageText($0) }

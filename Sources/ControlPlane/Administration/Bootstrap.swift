@@ -12,7 +12,7 @@ extension Administration {
     package func bootstrapPlatform(at now: Date) async throws -> Bool {
         guard try await organizations.find(.platform) == nil else { return false }
         let platform = try newOrganization(.platform, slug: "platform", name: "Platform", at: now)
-        let key = try await newSigningKey(.es256, for: platform, at: now)
+        let key = try await newSigningKey(.es256, of: platform, at: now)
         do {
             _ = try await administer(.platform, by: Administrator(system: "bootstrap", now: now)) { transaction in
                 guard try await organizations.insert(platform, in: transaction) else {

@@ -19,7 +19,7 @@ extension Administration {
         try checks.finish()
         let now = administrator.now
         let organization = try newOrganization(OrganizationID.make(at: now, random), slug: slug, name: name, at: now)
-        let key = try await newSigningKey(.es256, for: organization, at: now)
+        let key = try await newSigningKey(.es256, of: organization, at: now)
         let everyoneReads = ScopePolicyStatement(
             id: ScopePolicyID.make(at: now, random), name: "everyone-read", effect: .allow,
             principals: ScopePolicyStatement.Principals(everyone: true), clients: ScopePolicyStatement.Clients(),

@@ -14,15 +14,21 @@ enum RSAWork {
     /// How many there may be, the one under way and those that wait; more are turned away at once.
     private static let mostErrands = 8
 
-    private static let issuers = Mutex<Set<OrganizationID>>([])
-
-    /// Whether somebody may begin to see to it that an issuer has an RSA key; not while somebody else does.
-    static func begin(_ issuer: OrganizationID) -> Bool {
-        issuers.withLock { $0.insert(issuer).inserted }
+    /// An RSA key that an issuer should have.
+    struct Wanted: Hashable, Sendable {
+        let purpose: SigningKeyRecord.Purpose
+        let issuer: OrganizationID
     }
 
-    static func end(_ issuer: OrganizationID) {
-        _ = issuers.withLock { $0.remove(issuer) }
+    private static let wanted = Mutex<Set<Wanted>>([])
+
+    /// Whether somebody may begin to see to it that an issuer has an RSA key; not while somebody else does.
+    static func begin(_ key: Wanted) -> Bool {
+        wanted.withLock { $0.insert(key).inserted }
+    }
+
+    static func end(_ key: Wanted) {
+        _ = wanted.withLock { $0.remove(key) }
     }
 
     private static let errands = Mutex<Set<Errand>>([])

@@ -16,7 +16,8 @@ extension Administration {
         _ id: SigningKeyID, of owner: Organization, by administrator: Administrator
     ) async throws -> Administered<SigningKeyRecord> {
         let old = try await signingKeys.all(of: owner.id).rotatable(id)
-        let new = try await newSigningKey(old.algorithm, for: owner, as: .published, at: administrator.now)
+        let new = try await newSigningKey(
+            old.algorithm, for: old.purpose, of: owner, as: .published, at: administrator.now)
         return try await administer(owner.id, by: administrator) { transaction in
             // As it is now: another rotation may have come between.
             _ = try await signingKeys.hold(of: owner.id, in: transaction).rotatable(id)

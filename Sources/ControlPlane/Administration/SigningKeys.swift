@@ -20,21 +20,26 @@ extension Administration {
         guard !resource.dedicatedKey else { return }
         for issuer in resource.acceptedIssuers {
             if resource.algorithm == .rs256 {
-                makeRSAKeyLater(of: issuer, by: administrator)
+                makeRSAKeyLater(for: .access, of: issuer, by: administrator)
             } else {
-                try await makeMissingKey(resource.algorithm, of: issuer, by: administrator)
+                try await makeMissingKey(resource.algorithm, for: .access, of: issuer, by: administrator)
             }
         }
     }
 
-    private func makeRSAKeyLater(of issuer: OrganizationID, by administrator: Administrator) {
-        guard RSAWork.begin(issuer) else { return }
+    /// Makes an RSA key that an issuer lacks, behind the back of whoever needs it.
+    func makeRSAKeyLater(
+        for purpose: SigningKeyRecord.Purpose, of issuer: OrganizationID, by administrator: Administrator
+    ) {
+        let wanted = RSAWork.Wanted(purpose: purpose, issuer: issuer)
+        guard RSAWork.begin(wanted) else { return }
+        let asked = ContinuousClock.now
         Task.detached {
-            defer { RSAWork.end(issuer) }
+            defer { RSAWork.end(wanted) }
             // Patient, since nobody asks again: a minute is far longer than the line can be.
             for _ in 0..<30 {
                 do {
-                    return try await makeMissingKey(.rs256, of: issuer, by: administrator)
+                    return try await makeMissingKey(.rs256, for: purpose, of: issuer, by: administrator, since: asked)
                 } catch AdminError.unavailable(let delay) {
                     try? await Task.sleep(for: delay)
                 } catch {
@@ -48,18 +53,20 @@ extension Administration {
 
     /// The first key of an algorithm signs at once: nobody can hold a JWK Set in which something else would verify.
     private func makeMissingKey(
-        _ algorithm: SigningAlgorithm, of issuer: OrganizationID, by administrator: Administrator
+        _ algorithm: SigningAlgorithm, for purpose: SigningKeyRecord.Purpose, of issuer: OrganizationID,
+        by administrator: Administrator, since asked: ContinuousClock.Instant = .now
     ) async throws {
-        guard try await !signingKeys.all(of: issuer).canSign(with: algorithm),
+        guard try await !signingKeys.all(of: issuer).canSign(with: algorithm, for: purpose),
             let owner = try await organizations.find(issuer)
         else { return }
-        let key = try await newSigningKey(algorithm, for: owner, at: administrator.now)
+        // The moment it is there, which with RSA may be long after it was asked for: its age tells who knows it by now.
+        let key = try await newSigningKey(
+            algorithm, for: purpose, of: owner, at: administrator.now + (ContinuousClock.now - asked).seconds)
         do {
             _ = try await administer(issuer, by: administrator) { transaction in
                 // Another node may have found none at the same moment.
-                guard try await !signingKeys.hold(of: issuer, in: transaction).canSign(with: algorithm) else {
-                    throw LostUpdate()
-                }
+                let keys = try await signingKeys.hold(of: issuer, in: transaction)
+                guard !keys.canSign(with: algorithm, for: purpose) else { throw LostUpdate() }
                 try await signingKeys.insert(key, in: transaction)
                 return AdminChange(
                     value: key.id, type: .signingKeyGenerated, target: key.auditTarget,
@@ -72,18 +79,20 @@ extension Administration {
 
     /// A fresh key of an issuer, its private half sealed.
     ///
+    /// - Parameter now: asked for once the key is made.
     /// - Throws: ``AdminError/unavailable(retryAfter:)`` while too many RSA keys are made.
     func newSigningKey(
-        _ algorithm: SigningAlgorithm, for owner: Organization, as status: SigningKeyRecord.Status = .active,
-        at now: Date
+        _ algorithm: SigningAlgorithm, for purpose: SigningKeyRecord.Purpose = .access, of owner: Organization,
+        as status: SigningKeyRecord.Status = .active, at now: @autoclosure () -> Date
     ) async throws -> SigningKeyRecord {
         let key =
             algorithm == .rs256
             ? try await RSAWork.run(.generate(owner.id)) { try SigningKey.generate(.rs256) }
             : try SigningKey.generate(algorithm)
+        let now = now()
         let id = SigningKeyID.make(at: now, random)
         return SigningKeyRecord(
-            id: id, owner: owner.id, purpose: .access, resource: nil, algorithm: algorithm,
+            id: id, owner: owner.id, purpose: purpose, resource: nil, algorithm: algorithm,
             kid: key.publicKey.thumbprint,
             publicKeyPEM: key.publicKey.pem,
             sealedPrivateKey: try secrets.seal(key.privateKeyBytes, for: owner, .privateKey(id)), imported: false,
@@ -92,9 +101,9 @@ extension Administration {
 }
 
 extension [SigningKeyRecord] {
-    /// Whether an issuer with these keys signs access tokens with an algorithm.
-    fileprivate func canSign(with algorithm: SigningAlgorithm) -> Bool {
-        contains { $0.purpose == .access && $0.resource == nil && $0.algorithm == algorithm && $0.status == .active }
+    /// Whether an issuer with these keys signs tokens of a kind with an algorithm.
+    fileprivate func canSign(with algorithm: SigningAlgorithm, for purpose: SigningKeyRecord.Purpose) -> Bool {
+        contains { $0.purpose == purpose && $0.resource == nil && $0.algorithm == algorithm && $0.status == .active }
     }
 }
 

@@ -7,6 +7,7 @@ import Tenancy
 struct Answer: Sendable {
     let issuer: OrganizationID
     let client: ClientID
+    let nonce: String?
     let person: AuthorizationTransaction.SignedIn
     let resource: Resource
     /// What policy allowed of what the person saw; never empty, and redemption may only narrow it.
@@ -15,18 +16,19 @@ struct Answer: Sendable {
 
     var authorization: Authorization {
         Authorization(
-            issuer: issuer, client: client, organization: person.organization, user: person.user,
+            issuer: issuer, client: client, nonce: nonce, organization: person.organization, user: person.user,
             resource: resource.id, resourceOwner: resource.owner, grantedScopes: grantedScopes,
             openIDScopes: openIDScopes, upstreamCeiling: person.upstreamCeiling, authTime: person.authTime,
             mfa: person.mfa)
     }
 
     func record(
-        for code: AuthorizationCode, redirectURI: String, codeChallenge: String, at now: Date
+        for code: AuthorizationCode, redirectURI: String, codeChallenge: String, boundKey: String?, at now: Date
     ) -> CodeRecord {
         CodeRecord(
             digest: Base64URL.encode(code.digest.bytes), redirectURI: redirectURI, codeChallenge: codeChallenge,
-            authorization: authorization, expiresAt: now + AuthorizationTransactionStore.codeLifetime.seconds)
+            boundKey: boundKey, authorization: authorization,
+            expiresAt: now + AuthorizationTransactionStore.codeLifetime.seconds)
     }
 
     func event(

@@ -17,6 +17,7 @@ package struct AuthorizationFlow: Sendable {
     let directory: ClientDirectory
     let transactions: AuthorizationTransactionStore
     let limits: SignInLimits
+    let idTokenKeys: IDTokenKeys
     let providers: IdentityProviders
     let signIn: SignIn
     let clients: ClientStore
@@ -32,13 +33,14 @@ package struct AuthorizationFlow: Sendable {
 
     package init(
         issuers: IssuerDirectory, directory: ClientDirectory, transactions: AuthorizationTransactionStore,
-        limits: SignInLimits, providers: IdentityProviders,
+        limits: SignInLimits, idTokenKeys: IDTokenKeys, providers: IdentityProviders,
         signIn: SignIn, database: TenantDatabase, refusals: RefusalLog, random: RandomBytes, logger: Logger
     ) {
         self.issuers = issuers
         self.directory = directory
         self.transactions = transactions
         self.limits = limits
+        self.idTokenKeys = idTokenKeys
         self.providers = providers
         self.signIn = signIn
         clients = ClientStore(database: database)
@@ -240,9 +242,10 @@ package struct AuthorizationFlow: Sendable {
         -> AuthorizationReply
     {
         try ValidRequest.checkForm(of: addressed)
-        let place = try await Place.find(for: addressed.parameters, at: issuer, self)
+        let hint = IDTokenHint(addressed, at: issuer)
+        let place = try await Place.find(for: addressed.parameters, hint, at: issuer, self)
         let request = try ValidRequest(addressed, resource: place.resource)
-        let session = try await liveSession(in: place.organization, request, visit)
+        let session = try await liveSession(in: place.organization, request, hint, visit)
         if let session, let organization = place.organization,
             let reply = try await answerAtOnce(request, session, organization, place, issuer, visit)
         {
@@ -256,22 +259,26 @@ package struct AuthorizationFlow: Sendable {
         let transaction = AuthorizationTransaction(
             issuer: issuer.id, client: addressed.client.id, redirectURI: addressed.redirect.text,
             state: addressed.state,
-            codeChallenge: request.codeChallenge, resourceScopes: request.resourceScopes,
-            openIDScopes: request.openIDScopes, resource: place.resource.id, resourceOwner: place.resource.owner,
+            codeChallenge: request.codeChallenge, nonce: request.nonce, boundKey: request.boundKey,
+            resourceScopes: request.resourceScopes, openIDScopes: request.openIDScopes, resource: place.resource.id,
+            resourceOwner: place.resource.owner,
             organization: place.organization?.organization.id, loginHint: addressed.parameters["login_hint"],
-            // Too old a session, or one that cannot be judged yet, is as good as none.
-            mustSignIn: request.prompts.contains("login") || (request.maxAge != nil && session == nil),
+            // Too old a session, somebody else's, or one that cannot be judged yet, is as good as none.
+            mustSignIn: request.prompts.contains("login")
+                || ((request.maxAge != nil || hint != nil) && session == nil),
+            expectedUser: hint?.user,
             csrfToken: Base64URL.encode(random.generate(32)),
             binding: nil, stage: .start, createdAt: visit.now)
         return AuthorizationReply(try await page(of: try await transactions.create(transaction), visit))
     }
 
-    /// The person's session at the organization, fresh enough for what the request asks.
+    /// The person's session at the organization, fresh enough for what the request asks and theirs whom it means.
     private func liveSession(
-        in organization: TenantSnapshot?, _ request: ValidRequest, _ visit: Visit
+        in organization: TenantSnapshot?, _ request: ValidRequest, _ hint: IDTokenHint?, _ visit: Visit
     ) async throws -> Session? {
         guard let organization, !request.prompts.contains("login"),
-            let session = try await session(at: organization.organization.id, visit)
+            let session = try await session(at: organization.organization.id, visit),
+            hint?.means(session.user) ?? true
         else { return nil }
         if let maxAge = request.maxAge, visit.now.timeIntervalSince(session.authTime) > Double(maxAge) { return nil }
         return session
@@ -293,7 +300,7 @@ package struct AuthorizationFlow: Sendable {
     ) async throws -> AuthorizationReply? {
         let client = request.addressed.client
         guard client.kind == .registered, request.addressed.redirect.kind == .https,
-            !request.prompts.contains("consent"),
+            request.prompts.isDisjoint(with: ["consent", "select_account"]),
             let admission = try await clients.admission(of: client.id, by: organization.organization.id),
             admission.status == .active,
             let consented = try await grants.consent(
@@ -310,11 +317,11 @@ package struct AuthorizationFlow: Sendable {
         let code = AuthorizationCode(
             organization: organization.organization.id, tag: Base64URL.encode(random.generate(16)), random)
         let answer = Answer(
-            issuer: issuer.id, client: client.id, person: person, resource: place.resource,
+            issuer: issuer.id, client: client.id, nonce: request.nonce, person: person, resource: place.resource,
             grantedScopes: decision.granted, openIDScopes: request.openIDScopes)
         let record = answer.record(
             for: code, redirectURI: request.addressed.redirect.text, codeChallenge: request.codeChallenge,
-            at: visit.now)
+            boundKey: request.boundKey, at: visit.now)
         try await database.append(
             answer.event(.authorizeGranted, decision, client: client, visit, random).outboxEvent(random))
         try await transactions.store(record, for: code)

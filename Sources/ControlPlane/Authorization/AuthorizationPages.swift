@@ -106,6 +106,7 @@ extension AuthorizationFlow {
             organization: PageOrganization(organization.organization), account: person.account,
             resourceName: scene.resource.name, resourceURI: scene.resource.uri,
             scopes: scene.resource.scopes.filter { decision.effective.contains($0.name) },
+            personalScopes: scene.transaction.openIDScopes.filter { $0 == "profile" || $0 == "email" },
             withheld: wanted.filter { !decision.effective.contains($0) }, redirectTarget: scene.redirect.formAction,
             staysConnected: scene.client.grantTypes.contains("refresh_token"))
     }

@@ -1,5 +1,6 @@
 import Audit
 import Foundation
+import Keys
 import Tenancy
 
 /// The parameters of an authorization request as they came, before anything is believed (RFC 6749 §4.1.1).
@@ -67,6 +68,8 @@ extension Client {
 struct ValidRequest: Sendable {
     let addressed: AddressedRequest
     let codeChallenge: String
+    let nonce: String?
+    let boundKey: String?
     let resource: Resource
     let resourceScopes: [String]
     let openIDScopes: [String]
@@ -97,6 +100,8 @@ struct ValidRequest: Sendable {
             throw OAuthError(.invalidRequest, "prompt=none stands alone.", reason: "prompt_invalid")
         }
         maxAge = try Self.maxAge(in: parameters["max_age"])
+        nonce = try Self.nonce(in: parameters["nonce"])
+        boundKey = try Self.boundKey(in: parameters["dpop_jkt"])
         self.addressed = addressed
         self.resource = resource
         codeChallenge = challenge
@@ -144,6 +149,23 @@ struct ValidRequest: Sendable {
             throw OAuthError(.invalidScope, "scope holds characters that no scope may have.", reason: "scope_malformed")
         }
         return text.split(separator: " ").map(String.init)
+    }
+
+    /// Bounded, since it is kept and stands in a token.
+    private static func nonce(in text: String?) throws(OAuthError) -> String? {
+        guard text?.utf8.count ?? 0 <= 1024 else {
+            throw OAuthError(.invalidRequest, "nonce is too long.", reason: "nonce_too_long")
+        }
+        return text
+    }
+
+    /// An RFC 7638 thumbprint by SHA-256 (RFC 9449 §10).
+    private static func boundKey(in text: String?) throws(OAuthError) -> String? {
+        guard let text else { return nil }
+        guard Base64URL.decode(text)?.count == 32 else {
+            throw OAuthError(.invalidRequest, "dpop_jkt must be a SHA-256 thumbprint.", reason: "dpop_jkt_malformed")
+        }
+        return text
     }
 
     private static func maxAge(in text: String?) throws(OAuthError) -> Int? {

@@ -82,6 +82,8 @@ package struct ConsentPage: Sendable, Equatable {
     package let resourceURI: String
     /// What policy allows of what was asked, implied scopes included.
     package let scopes: [Resource.Scope]
+    /// What it will be told about the person: OpenID Connect's words, in the order of ``OpenIDScope/all``.
+    package let personalScopes: [String]
     /// Scopes that were asked for and that policy does not allow this person.
     package let withheld: [String]
     /// Where the answer goes, for the page's `form-action`: an origin, or a scheme with its colon.

@@ -50,6 +50,10 @@ package struct AuthorizationTransaction: Codable, Sendable {
     package let redirectURI: String
     package let state: String?
     package let codeChallenge: String
+    /// What the ID token has to repeat (OpenID Connect Core §3.1.2.1).
+    package let nonce: String?
+    /// The key that the code will be bound to (`dpop_jkt`, RFC 9449 §10).
+    package let boundKey: String?
     /// Resource scopes asked for and known, in order; none means all.
     package let resourceScopes: [String]
     /// `openid profile email offline_access`, as far as asked for.
@@ -59,8 +63,10 @@ package struct AuthorizationTransaction: Codable, Sendable {
     /// Fixed by the issuer, the resource or a hint; otherwise chosen on page one.
     package let organization: OrganizationID?
     package let loginHint: String?
-    /// The person must prove who they are anew (`prompt=login`, or a session older than `max_age`).
+    /// The person must prove who they are anew (`prompt=login`, a session older than `max_age`, or somebody else's).
     package let mustSignIn: Bool
+    /// Nobody else may answer (`id_token_hint`).
+    package let expectedUser: UserID?
     package let csrfToken: String
     /// SHA-256 of the browser-binding cookie, base64url; set by the first POST.
     package var binding: String?
@@ -72,6 +78,8 @@ package struct AuthorizationTransaction: Codable, Sendable {
 package struct Authorization: Codable, Sendable {
     package let issuer: OrganizationID
     package let client: ClientID
+    /// What the ID token has to repeat (OpenID Connect Core §3.1.2.1).
+    package let nonce: String?
     package let organization: OrganizationID
     package let user: UserID
     package let resource: ResourceID
@@ -90,6 +98,8 @@ package struct CodeRecord: Codable, Sendable {
     package let digest: String
     package let redirectURI: String
     package let codeChallenge: String
+    /// Redeemed only by whoever proves this key (RFC 9449 §10).
+    package let boundKey: String?
     package let authorization: Authorization
     package let expiresAt: Date
 }

@@ -54,7 +54,8 @@ extension AuthorizationFlow {
             at: visit.now)
         guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit) }
         let answer = Answer(
-            issuer: scene.issuer.id, client: scene.client.id, person: person, resource: scene.resource,
+            issuer: scene.issuer.id, client: scene.client.id, nonce: scene.transaction.nonce, person: person,
+            resource: scene.resource,
             grantedScopes: decision.granted, openIDScopes: scene.transaction.openIDScopes)
         let consented = answer.event(.consentGranted, decision, client: scene.client, visit, random)
         let granted = answer.event(.authorizeGranted, decision, client: scene.client, visit, random)
@@ -64,7 +65,8 @@ extension AuthorizationFlow {
         }
         let code = AuthorizationCode(organization: id, tag: held.tag, random)
         let record = answer.record(
-            for: code, redirectURI: scene.redirect.text, codeChallenge: scene.transaction.codeChallenge, at: visit.now)
+            for: code, redirectURI: scene.redirect.text, codeChallenge: scene.transaction.codeChallenge,
+            boundKey: scene.transaction.boundKey, at: visit.now)
         try await transactions.store(record, for: code)
         _ = try await transactions.save(held.with(stage: .finished))
         return AuthorizationReply(

@@ -11,7 +11,7 @@ struct Place: Sendable {
     /// - Throws: `invalid_target` when the resource is unknown here, not open to the organization, or the hints disagree;
     ///   all of these look the same.
     static func find(
-        for parameters: AuthorizationParameters, at issuer: Issuer, _ flow: AuthorizationFlow
+        for parameters: AuthorizationParameters, _ hint: IDTokenHint?, at issuer: Issuer, _ flow: AuthorizationFlow
     ) async throws -> Place {
         let (resource, owner) = try await self.resource(for: parameters, at: issuer, flow)
         // Said now rather than after the person has signed in.
@@ -24,6 +24,9 @@ struct Place: Sendable {
         if let named = parameters["organization"], let found = try await flow.organization(named: named),
             found.mayUse(resource)
         {
+            hinted.append(found)
+        }
+        if let named = hint?.organization, let found = try await flow.active(named), found.mayUse(resource) {
             hinted.append(found)
         }
         if let domain = parameters["login_hint"].flatMap(mailDomain(of:)),
@@ -88,7 +91,7 @@ extension AuthorizationFlow {
         return try await active(id)
     }
 
-    private func active(_ id: OrganizationID) async throws -> TenantSnapshot? {
+    fileprivate func active(_ id: OrganizationID) async throws -> TenantSnapshot? {
         guard let found = try await catalog.snapshot(of: id), found.organization.status == .active else { return nil }
         return found
     }

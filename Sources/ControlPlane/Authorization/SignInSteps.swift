@@ -206,6 +206,9 @@ extension AuthorizationFlow {
         guard organization.organization.status == .active, organization.mayUse(scene.resource),
             let user = try await users.find(session.user, in: id), user.status == .active
         else { throw Refusal.page(.disabled) }
+        if let expected = held.transaction.expectedUser, expected != user.id {
+            return try await refuseOther(than: expected, session, in: organization, scene, visit)
+        }
         try await checkAdmission(of: scene.client, by: organization, session, visit)
         func person(offered: [String]?) -> AuthorizationTransaction.SignedIn {
             AuthorizationTransaction.SignedIn(
@@ -223,7 +226,23 @@ extension AuthorizationFlow {
                 policy: decision.info, visit)
         }
         let person = person(offered: decision.granted)
+        if held.transaction.openIDScopes.contains("openid") { idTokenKeys.prepare(for: scene.issuer, at: visit.now) }
         return try await moved(held.with(stage: .consent(person)), visit)
+    }
+
+    /// Somebody else signed in than the client said it is about; it gets nobody (OpenID Connect Core §3.1.2.1).
+    private func refuseOther(
+        than expected: UserID, _ session: Session, in organization: TenantSnapshot, _ scene: Scene, _ visit: Visit
+    ) async throws -> AuthorizationReply {
+        try await refuse(
+            .authorizeDenied, in: organization.organization.id, reason: "another_person",
+            actor: .user(session.user, session: session.id.description), client: scene.client.wireID, visit)
+        _ = try await transactions.save(scene.held.with(stage: .finished))
+        return AuthorizationReply(
+            .redirect(
+                ClientRedirect(
+                    error: OAuthError(.loginRequired, "Somebody else signed in than id_token_hint names."),
+                    to: scene.redirect, state: scene.transaction.state, issuer: scene.issuer.url)))
     }
 
     /// Meets the client on behalf of the organization, or says that it may not be connected.

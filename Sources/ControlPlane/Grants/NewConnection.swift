@@ -46,14 +46,16 @@ extension TokenIssuance {
             lastUsedAt: attempt.now,
             idleExpiresAt: min(attempt.now + Double(settings.grantIdleLifetimeSeconds), expiresAt), expiresAt: expiresAt
         )
-        let subject = Subject.user(authorization.user, grant: grantID, authTime: authorization.authTime)
+        let subject = Subject.user(
+            authorization.user, grant: grantID, authTime: authorization.authTime, mfa: authorization.mfa)
         let (token, text) = try accessToken(
             for: subject, scopes: decision.effective, openID: authorization.openIDScopes, target, attempt)
+        let idToken = try await idToken(for: authorization, beside: text, target, attempt)
         let event = event(.tokenIssued, token, for: subject, grantType: grantType, decision, target, attempt)
         let outcome = try await grants.redeem(
             GrantStore.Redemption(code: code, grant: grant), in: authorization.organization,
             guardedBy: target.guardian, recording: event)
         guard outcome.isDone else { return nil }
-        return IssuedTokens(text, of: token, refreshToken: refresh?.secret)
+        return IssuedTokens(text, of: token, refreshToken: refresh?.secret, idToken: idToken)
     }
 }

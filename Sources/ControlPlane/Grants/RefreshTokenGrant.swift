@@ -96,7 +96,7 @@ struct RefreshTokenGrant: Sendable {
             at: attempt.now)
         let allowed = decision.effective.filter { scopes.wanted?.contains($0) ?? true }
         guard !allowed.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
-        let subject = TokenIssuance.Subject.user(grant.user, grant: grant.id, authTime: grant.authTime)
+        let subject = TokenIssuance.Subject.user(grant.user, grant: grant.id, authTime: grant.authTime, mfa: grant.mfa)
         let (token, text) = try issuance.accessToken(
             for: subject, scopes: allowed, openID: scopes.openID, target, attempt)
         let successor: RefreshToken

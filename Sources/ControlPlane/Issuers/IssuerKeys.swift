@@ -4,13 +4,13 @@ package import Tenancy
 
 /// Which key signs and which keys are published.
 extension Issuer {
-    /// How long a retired key stays published: longer than any access token lives.
+    /// How long a retired key stays published: longer than any access token or ID token lives.
     private static let retirement: TimeInterval = 3_600 + 300
 
     /// The JWK Set of this issuer (RFC 7517 §5), as ready bytes: public members, one entry per `kid`, no imported key.
     package func jwks(at now: Date) -> [UInt8] {
         let published = home.signingKeys.filter { key in
-            guard key.record.purpose == .access, !key.record.imported else { return false }
+            guard [.access, .idToken].contains(key.record.purpose), !key.record.imported else { return false }
             return key.record.retiredAt.map { now.timeIntervalSince($0) < Self.retirement } ?? true
         }
         return JSONWriter.object(capacity: 1024) { json in

@@ -17,6 +17,8 @@ package struct AccessToken: Sendable {
     package let organizationSlug: String
     package let grant: GrantID?
     package let authTime: Date?
+    /// The person had shown more than one kind of factor.
+    package let mfa: Bool
     /// RFC 7638 thumbprint of the key that its holder has to prove (`cnf.jkt`, RFC 9449 §6.1).
     package let boundKey: String?
 
@@ -40,7 +42,11 @@ package struct AccessToken: Sendable {
             json.string("org_slug", organizationSlug)
             if let grant { json.string("grant_id", grant.description) }
             if let authTime { json.int("auth_time", Int(authTime.timeIntervalSince1970)) }
+            if mfa { json.strings("amr", Self.severalFactors) }
             if let boundKey { json.object("cnf") { $0.string("jkt", boundKey) } }
         }
     }
+
+    /// `amr` of a sign-in with more than one kind of factor (RFC 8176 §2); of a single one the kind is not known.
+    static let severalFactors = ["mfa"]
 }

@@ -10,6 +10,7 @@ package struct TokenIssuance: Sendable {
     let issuers: IssuerDirectory
     let authentication: ClientAuthentication
     let transactions: AuthorizationTransactionStore
+    let idTokenKeys: IDTokenKeys
     let grants: GrantStore
     let issued: IssuedTokenStore
     let database: TenantDatabase
@@ -19,11 +20,13 @@ package struct TokenIssuance: Sendable {
 
     package init(
         issuers: IssuerDirectory, authentication: ClientAuthentication, transactions: AuthorizationTransactionStore,
-        database: TenantDatabase, refusals: RefusalLog, housekeeping: Housekeeping, random: RandomBytes
+        idTokenKeys: IDTokenKeys, database: TenantDatabase, refusals: RefusalLog, housekeeping: Housekeeping,
+        random: RandomBytes
     ) {
         self.issuers = issuers
         self.authentication = authentication
         self.transactions = transactions
+        self.idTokenKeys = idTokenKeys
         grants = GrantStore(database: database)
         issued = IssuedTokenStore(database: database)
         self.database = database
@@ -193,15 +196,17 @@ package struct TokenIssuance: Sendable {
         let actor: AuditEvent.Actor
         let grant: GrantID?
         let authTime: Date?
+        let mfa: Bool
 
-        static func user(_ user: UserID, grant: GrantID, authTime: Date) -> Subject {
+        static func user(_ user: UserID, grant: GrantID, authTime: Date, mfa: Bool) -> Subject {
             Subject(
-                id: user.description, actor: .user(user, session: grant.description), grant: grant, authTime: authTime)
+                id: user.description, actor: .user(user, session: grant.description), grant: grant, authTime: authTime,
+                mfa: mfa)
         }
 
         /// The client itself (RFC 9068 §2.2: `sub` is its `client_id`).
         static func service(_ client: Client) -> Subject {
-            Subject(id: client.wireID, actor: .service(client.wireID), grant: nil, authTime: nil)
+            Subject(id: client.wireID, actor: .service(client.wireID), grant: nil, authTime: nil, mfa: false)
         }
     }
 
@@ -221,7 +226,7 @@ package struct TokenIssuance: Sendable {
             lifetimeSeconds: target.resource.accessTokenLifetimeSeconds,
             scopes: scopes + openID.filter { $0 != "offline_access" },
             organization: organization.id, organizationSlug: organization.slug, grant: subject.grant,
-            authTime: subject.authTime, boundKey: attempt.boundKey)
+            authTime: subject.authTime, mfa: subject.mfa, boundKey: attempt.boundKey)
         do {
             return (token, try signer.sign(token.payload))
         } catch {

@@ -55,12 +55,15 @@ package struct IssuedTokens: Sendable {
     package let expiresIn: Int
     package let scope: String
     package let refreshToken: Secret?
+    /// OpenID Connect Core §3.1.3.3: with a code that was asked for with `openid`.
+    package let idToken: String?
 
-    init(_ text: String, of token: AccessToken, refreshToken: Secret? = nil) {
+    init(_ text: String, of token: AccessToken, refreshToken: Secret? = nil, idToken: String? = nil) {
         accessToken = text
         tokenType = token.boundKey == nil ? "Bearer" : "DPoP"
         expiresIn = token.lifetimeSeconds
         scope = token.scopes.joined(separator: " ")
         self.refreshToken = refreshToken
+        self.idToken = idToken
     }
 }

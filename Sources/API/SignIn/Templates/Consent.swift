@@ -22,6 +22,9 @@ extension Templates {
         {{#scopes}}
         <li><span>{{text}}</span>{{#showsName}} <code>{{name}}</code>{{/showsName}}</li>
         {{/scopes}}
+        {{#personal}}
+        <li><span>{{.}}</span></li>
+        {{/personal}}
         </ul>
         </section>
         {{/mayAllow}}
