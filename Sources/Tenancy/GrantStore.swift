@@ -79,25 +79,30 @@ package struct GrantStore: Sendable {
         package let admission: ClientAdmission.Status
     }
 
+    // Statuses come by sub-selects, not joins: no planner, however young its statistics, can then begin anywhere but at
+    // the one grant. The same holds for `usable`.
     private static let stateStatement = PreparedSQL(
         """
         SELECT g.id, g.issuer_organization_id, g.user_id, g.client_id, g.resource_id, g.scope, g.status, g.auth_time,
                g.family_digest, g.current_digest, g.previous_digest, g.previous_at, g.generation,
                g.successor_sealed, g.mfa, g.upstream_ceiling, g.version, g.created_at, g.last_used_at, g.idle_expires_at,
-               g.expires_at, u.status AS user_status, a.status AS admission_status
-          FROM "grant" g
-          JOIN "user" u ON u.organization_id = g.organization_id AND u.id = g.user_id
-          JOIN client_admission a ON a.organization_id = g.organization_id AND a.client_id = g.client_id
-         WHERE g.organization_id = $1 AND g.id = $2
+               g.expires_at,
+               (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) AS user_status,
+               (SELECT a.status FROM client_admission a
+                 WHERE a.organization_id = $1 AND a.client_id = g.client_id) AS admission_status
+          FROM "grant" g WHERE g.organization_id = $1 AND g.id = $2
         """, [.uuid, .uuid])
 
     /// Reads a grant, its user and its client's admission in one statement.
     package func state(of grant: GrantID, in organization: OrganizationID) async throws -> State? {
         try await database.read(organization, Self.stateStatement([.uuid(organization.uuid), .uuid(grant.uuid)])) {
             row in
+            // Absent is as good as not allowed.
             State(
-                grant: try Grant(row: row), user: try row.word("user_status"),
-                admission: try row.word("admission_status"))
+                grant: try Grant(row: row),
+                user: try row.decode("user_status", as: String?.self).flatMap(User.Status.init) ?? .disabled,
+                admission: try row.decode("admission_status", as: String?.self).flatMap(ClientAdmission.Status.init)
+                    ?? .denied)
         }.first
     }
 
@@ -285,9 +290,9 @@ package struct GrantStore: Sendable {
     private static let usable = """
         g.organization_id = $1 AND g.id = $15 AND g.version = $16
         AND g.status = 'active' AND g.expires_at > $17 AND g.idle_expires_at > $17
-        AND EXISTS (SELECT FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id AND u.status = 'active')
-        AND EXISTS (SELECT FROM client_admission a WHERE a.organization_id = $1 AND a.client_id = g.client_id
-                       AND a.status = 'active')
+        AND (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) = 'active'
+        AND (SELECT a.status FROM client_admission a
+              WHERE a.organization_id = $1 AND a.client_id = g.client_id) = 'active'
         AND \(EpochGuard.condition(organization: "$13", platform: "$14"))
         """
 
@@ -368,19 +373,6 @@ package struct GrantStore: Sendable {
     }
 
     // MARK: Consent
-
-    /// What the person last allowed this client for this resource.
-    package func consent(
-        of user: UserID, client: ClientID, resource: ResourceID, in organization: OrganizationID
-    ) async throws -> [String]? {
-        try await database.read(
-            organization,
-            """
-            SELECT scope FROM consent WHERE organization_id = \(organization) AND user_id = \(user)
-               AND client_id = \(client) AND resource_id = \(resource)
-            """
-        ) { try $0.decode("scope", as: [String].self) }.first
-    }
 
     /// Remembers what the person allowed, beside what they had allowed before: a client that asks for more and then for
     /// less was allowed all of it.

@@ -48,9 +48,9 @@ package struct OutboxEvent: Sendable {
     }
 
     /// Inserts this event alone: for refusals, which change nothing else, and inside a transaction.
-    package var insertion: SQL {
-        "INSERT INTO audit_outbox (\(outboxColumns)) SELECT \(values)"
-    }
+    package var insertion: SQL { Self.insertion(binds) }
+
+    private static let insertion = PreparedSQL(PreparedEvent.insertion(where: "true"), PreparedEvent.types)
 
     /// Inserts this event only if the statement's `change` touched a row.
     fileprivate func insertion(ifAnyRowOf change: SQL) -> SQL {

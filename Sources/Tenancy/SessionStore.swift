@@ -10,6 +10,28 @@ package struct SessionStore: Sendable {
         self.database = database
     }
 
+    // Statuses by sub-selects: whatever the planner believes, it begins at the one session.
+    private static let columns = """
+        s.id, s.user_id, s.identity_provider_id, s.auth_time, s.expires_at, s.mfa, s.scope_ceiling
+        """
+    private static let live = """
+        s.organization_id = $1 AND s.id = $2 AND s.secret_digest = $3 AND s.revoked_at IS NULL AND s.expires_at > $4
+        AND (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = s.user_id) = 'active'
+        AND (SELECT p.status FROM identity_provider p
+              WHERE p.organization_id = $1 AND p.id = s.identity_provider_id) = 'active'
+        """
+    private static let findStatement = PreparedSQL(
+        "SELECT \(columns) FROM session s WHERE \(live)", [.uuid, .uuid, .bytea, .timestamptz])
+    private static let acquaintanceStatement = PreparedSQL(
+        """
+        SELECT \(columns),
+               (SELECT a.status FROM client_admission a
+                 WHERE a.organization_id = $1 AND a.client_id = $5) AS admission_status,
+               (SELECT c.scope FROM consent c WHERE c.organization_id = $1 AND c.user_id = s.user_id
+                   AND c.client_id = $5 AND c.resource_id = $6) AS consented
+          FROM session s WHERE \(live)
+        """, [.uuid, .uuid, .bytea, .timestamptz, .uuid, .uuid])
+
     /// The live session that holds this secret. Its user must still be active, and so must the provider that vouched for
     /// them.
     package func find(
@@ -17,20 +39,39 @@ package struct SessionStore: Sendable {
     ) async throws -> Session? {
         try await database.read(
             organization,
-            """
-            SELECT s.id, s.user_id, s.identity_provider_id, s.auth_time, s.expires_at, s.mfa, s.scope_ceiling FROM session s
-              JOIN "user" u ON u.organization_id = s.organization_id AND u.id = s.user_id AND u.status = 'active'
-              JOIN identity_provider p ON p.organization_id = s.organization_id AND p.id = s.identity_provider_id
-                   AND p.status = 'active'
-             WHERE s.organization_id = \(organization) AND s.id = \(session) AND s.secret_digest = \(secret.bytes)
-               AND s.revoked_at IS NULL AND s.expires_at > \(now)
-            """
+            Self.findStatement([
+                .uuid(organization.uuid), .uuid(session.uuid), .bytes(secret.bytes), now.postgresBind,
+            ]),
+            as: Session.init(row:)
+        ).first
+    }
+
+    /// A live session, and how far its organization and its user have gone with a client before.
+    package struct Acquaintance: Sendable {
+        package let session: Session
+        /// nil while the organization has not met the client.
+        package let admission: ClientAdmission.Status?
+        /// What the user last allowed the client for the resource.
+        package let consented: [String]?
+    }
+
+    /// The same as ``find(_:secret:in:at:)``, with what decides whether a page is needed, in one statement.
+    package func acquaintance(
+        _ session: SessionID, secret: SecretDigest, with client: ClientID, over resource: ResourceID,
+        in organization: OrganizationID, at now: Date
+    ) async throws -> Acquaintance? {
+        try await database.read(
+            organization,
+            Self.acquaintanceStatement([
+                .uuid(organization.uuid), .uuid(session.uuid), .bytes(secret.bytes), now.postgresBind,
+                .uuid(client.uuid), .uuid(resource.uuid),
+            ])
         ) { row in
-            Session(
-                id: try row.id("id"), user: try row.id("user_id"),
-                identityProvider: try row.id("identity_provider_id"), authTime: try row.decode("auth_time"),
-                expiresAt: try row.decode("expires_at"), mfa: try row.decode("mfa"),
-                scopeCeiling: try row.decode("scope_ceiling"))
+            Acquaintance(
+                session: try Session(row: row),
+                admission: try row.decode("admission_status", as: String?.self)
+                    .flatMap(ClientAdmission.Status.init),
+                consented: try row.decode("consented"))
         }.first
     }
 
@@ -56,5 +97,15 @@ package struct SessionStore: Sendable {
             UPDATE session SET revoked_at = \(now)
              WHERE organization_id = \(organization) AND user_id = \(user) AND revoked_at IS NULL
             """)
+    }
+}
+
+extension Session {
+    fileprivate init(row: Row) throws {
+        self.init(
+            id: try row.id("id"), user: try row.id("user_id"),
+            identityProvider: try row.id("identity_provider_id"), authTime: try row.decode("auth_time"),
+            expiresAt: try row.decode("expires_at"), mfa: try row.decode("mfa"),
+            scopeCeiling: try row.decode("scope_ceiling"))
     }
 }

@@ -245,12 +245,13 @@ package struct AuthorizationFlow: Sendable {
         let hint = IDTokenHint(addressed, at: issuer)
         let place = try await Place.find(for: addressed.parameters, hint, at: issuer, self)
         let request = try ValidRequest(addressed, resource: place.resource)
-        let session = try await liveSession(in: place.organization, request, hint, visit)
-        if let session, let organization = place.organization,
-            let reply = try await answerAtOnce(request, session, organization, place, issuer, visit)
+        let known = try await acquaintance(in: place, request, hint, visit)
+        if let known, let organization = place.organization,
+            let reply = try await answerAtOnce(request, known, organization, place, issuer, visit)
         {
             return reply
         }
+        let session = known?.session
         if request.prompts.contains("none") {
             throw session == nil
                 ? OAuthError(.loginRequired, "The person has to sign in.")
@@ -273,38 +274,47 @@ package struct AuthorizationFlow: Sendable {
     }
 
     /// The person's session at the organization, fresh enough for what the request asks and theirs whom it means.
-    private func liveSession(
-        in organization: TenantSnapshot?, _ request: ValidRequest, _ hint: IDTokenHint?, _ visit: Visit
-    ) async throws -> Session? {
-        guard let organization, !request.prompts.contains("login"),
-            let session = try await session(at: organization.organization.id, visit),
-            hint?.means(session.user) ?? true
+    private func acquaintance(
+        in place: Place, _ request: ValidRequest, _ hint: IDTokenHint?, _ visit: Visit
+    ) async throws -> SessionStore.Acquaintance? {
+        guard let organization = place.organization?.organization.id, !request.prompts.contains("login"),
+            let cookie = sessionCookie(of: organization, visit),
+            let known = try await sessions.acquaintance(
+                cookie.id, secret: cookie.secret, with: request.addressed.client.id, over: place.resource.id,
+                in: organization, at: visit.now),
+            hint?.means(known.session.user) ?? true
         else { return nil }
-        if let maxAge = request.maxAge, visit.now.timeIntervalSince(session.authTime) > Double(maxAge) { return nil }
-        return session
+        if let maxAge = request.maxAge, visit.now.timeIntervalSince(known.session.authTime) > Double(maxAge) {
+            return nil
+        }
+        return known
     }
 
     func session(at organization: OrganizationID, _ visit: Visit) async throws -> Session? {
+        guard let cookie = sessionCookie(of: organization, visit) else { return nil }
+        return try await sessions.find(cookie.id, secret: cookie.secret, in: organization, at: visit.now)
+    }
+
+    private func sessionCookie(of organization: OrganizationID, _ visit: Visit) -> (
+        id: SessionID, secret: SecretDigest
+    )? {
         guard let cookie = visit.browser.sessions[organization] else { return nil }
         let parts = cookie.split(separator: ".", maxSplits: 1)
         guard parts.count == 2, let id = SessionID(parts[0]) else { return nil }
-        return try await sessions.find(
-            id, secret: SecretDigest(of: Secret(String(parts[1]))), in: organization, at: visit.now)
+        return (id, SecretDigest(of: Secret(String(parts[1]))))
     }
 
     /// An administrator registered the client, it answers to an https address, the person is signed in and has consented
     /// to as much before: then no page is needed.
     private func answerAtOnce(
-        _ request: ValidRequest, _ session: Session, _ organization: TenantSnapshot, _ place: Place, _ issuer: Issuer,
-        _ visit: Visit
+        _ request: ValidRequest, _ known: SessionStore.Acquaintance, _ organization: TenantSnapshot, _ place: Place,
+        _ issuer: Issuer, _ visit: Visit
     ) async throws -> AuthorizationReply? {
         let client = request.addressed.client
+        let session = known.session
         guard client.kind == .registered, request.addressed.redirect.kind == .https,
-            request.prompts.isDisjoint(with: ["consent", "select_account"]),
-            let admission = try await clients.admission(of: client.id, by: organization.organization.id),
-            admission.status == .active,
-            let consented = try await grants.consent(
-                of: session.user, client: client.id, resource: place.resource.id, in: organization.organization.id)
+            request.prompts.isDisjoint(with: ["consent", "select_account"]), known.admission == .active,
+            let consented = known.consented
         else { return nil }
         let person = AuthorizationTransaction.SignedIn(
             organization: organization.organization.id, user: session.user, account: "", session: session.id,

@@ -17,7 +17,9 @@ from gatehouse_demo.admin import AdminError
 from gatehouse_demo.pages import PageError
 from gatehouse_demo.stack import Ports, StartError
 
-from .accounting import Clocks, Counters, Outbox, joined, resident_megabytes, signatures_per_second, summed
+from .accounting import (
+    Clocks, Counters, Outbox, joined, named_child, resident_megabytes, signatures_per_second, summed,
+)
 from .deployment import BenchError, Deployment, settings_from_environment
 from .scenarios import SCENARIOS, Scenario
 
@@ -47,6 +49,8 @@ class Run:
     reported: str
     cpu: dict[str, float]
     counted: dict[str, float]
+    # Events that got their place in a log meanwhile.
+    sequenced: float
     noise: float
     stolen: float
     memory: tuple[float, float]
@@ -79,7 +83,10 @@ class Bench:
     # ---- One run ------------------------------------------------------------------------------------------------
 
     def roots(self) -> dict[str, int]:
+        # A session of PostgreSQL, so part of its sum too.
+        sequencer = named_child(self.options.postgres_pid, "gatehouse_sequencer")
         return {
+            **({"sequencer": sequencer} if sequencer else {}),
             "gatehouse": self.deployment.pid,
             "postgres": self.options.postgres_pid,
             "redis": self.options.redis_pid,
@@ -131,6 +138,7 @@ class Bench:
                 name: max(0.0, value - idle.get(name, 0.0))
                 for name in COUNTED if (value := summed(grown, name)) is not None
             },
+            sequenced=summed(grown, "audit_sequenced_total") or 0,
             noise=clocks_after.noise(clocks, result["cpu_seconds"]),
             stolen=clocks_after.stolen(clocks),
             memory=(memory, resident_megabytes(self.deployment.pid)),
@@ -185,6 +193,7 @@ class Bench:
             f"memory {best.memory[0]:.0f} → {best.memory[1]:.0f} MB",
             f"noise {best.noise:.1%}{'' if best.noise <= QUIET else ' (NOISY)'}, steal {best.stolen:.1%}",
             f"outbox at the end {best.outbox.rows} events, {best.outbox.lag_seconds:.2f} s",
+            f"sequencing {best.cpu.get('sequencer', 0) / max(1, best.sequenced) * 1e6:.1f} µs an event",
             "errors 0",
             "runs " + " ".join(f"{run.rate:.0f}/s@{run.noise:.0%}" for run in runs),
         ]))

@@ -46,6 +46,18 @@ def cpu_seconds(root: int) -> float:
     return total / TICKS
 
 
+def named_child(root: int, words: str) -> int | None:
+    """A process below `root` in whose title the words stand, as PostgreSQL writes its sessions' roles there."""
+    for pid in tree(root):
+        try:
+            with open(f"/proc/{pid}/cmdline") as file:
+                if words in file.read():
+                    return pid
+        except OSError:
+            pass
+    return None
+
+
 def resident_megabytes(root: int) -> float:
     """Memory of a process tree, shared pages counted in proportion (Pss)."""
     total = 0
@@ -120,7 +132,8 @@ class Clocks:
 
     def noise(self, before: Clocks, generator_seconds: float) -> float:
         """Share of all cores that processes used which have no part in the run."""
-        own = sum(self.since(before).values()) + generator_seconds
+        # The sequencer's session is in PostgreSQL's sum.
+        own = sum(used for name, used in self.since(before).items() if name != "sequencer") + generator_seconds
         return max(0.0, self.busy - before.busy - own) / (self.at - before.at) / CORES
 
     def stolen(self, before: Clocks) -> float:
