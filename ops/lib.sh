@@ -66,13 +66,24 @@ install_packages() {
 
 # ---- Ports -----------------------------------------------------------------------------------------------------
 
-# Prints $1 (default 1) different ports of the loopback interface that nothing listens on now.
+# Prints $1 (default 1) different ports of the loopback interface that nothing listens on now. They are below those that
+# the system gives to outgoing connections; of tests that run in parts (GATEHOUSE_TEST_PART) each has ports of its own.
 free_ports() {
     "$(find_python)" - "${1:-1}" <<'PYTHON'
-import socket, sys
-held = [socket.socket() for _ in range(int(sys.argv[1]))]
-for one in held:
-    one.bind(("127.0.0.1", 0))
+import os, random, socket, sys
+part, _, parts = os.environ.get("GATEHOUSE_TEST_PART", "1/1").partition("/")
+width = 12_000 // int(parts)
+first = 20_000 + width * (int(part) - 1)
+held = []
+for port in random.sample(range(first, first + width), width):
+    one = socket.socket()
+    try:
+        one.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    held.append(one)
+    if len(held) == int(sys.argv[1]):
+        break
 print(*(one.getsockname()[1] for one in held))
 PYTHON
 }

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import time
+import uuid
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
@@ -18,6 +19,17 @@ def source() -> dict[str, str]:
     """Headers of a caller nobody has seen: of one address, only the first ten refusals are events of their own."""
     number = next(_sources)
     return {"x-forwarded-for": f"198.{18 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"}
+
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def uuid_of(identifier: str) -> uuid.UUID:
+    """The UUID within an id on the wire (TypeID)."""
+    number = 0
+    for letter in identifier.split("_")[1]:
+        number = number * 32 + ALPHABET.index(letter)
+    return uuid.UUID(int=number)
 
 
 class Evidence:

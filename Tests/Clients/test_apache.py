@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from urllib.parse import quote
 
 import apache
 import httpx
@@ -143,3 +144,54 @@ def test_mod_oauth2_refuses_signed_tokens_with_wrong_claims(deployment, person, 
         "no audience": {"aud": None}, "no scope": {"scopes": []}, "exp as text": {"exp": str(now + 600)},
     }
     assert not [name for name, changes in wrong.items() if answer(**changes) != 401]
+
+
+# ---- Apache as a client ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def relying_party(deployment):
+    """Apache's address; its /private is for people whom acme's issuer knows."""
+    port = int(ops("free_ports 1"))
+    address, issuer = f"http://localhost:{port}", deployment.acme
+    body = {"client_name": "Apache", "redirect_uris": [f"{address}/private/callback"],
+            "token_endpoint_auth_method": "client_secret_basic", "grant_types": ["authorization_code", "refresh_token"]}
+    client = httpx.post(f"{issuer.url}/oauth/register", json=body, trust_env=False).json()
+    apache.start(deployment, "apache-client", port, ("auth_openidc",), f"""
+OIDCProviderMetadataURL {issuer.url}/.well-known/openid-configuration
+OIDCClientID {client["client_id"]}
+OIDCClientSecret {client["client_secret"]}
+OIDCProviderTokenEndpointAuth client_secret_basic
+OIDCRedirectURI {address}/private/callback
+OIDCScope "openid email profile read"
+OIDCPKCEMethod S256
+OIDCAuthRequestParams resource={quote(issuer.resource, safe="")}
+OIDCCryptoPassphrase {client["client_secret"]}
+OIDCRemoteUserClaim sub
+OIDCPassClaimsAs environment
+<Location "/private">
+    AuthType openid-connect
+    Require valid-user
+    Header set X-Subject "expr=%{{reqenv:OIDC_CLAIM_sub}}"
+    Header set X-Email "expr=%{{reqenv:OIDC_CLAIM_email}}"
+    Header set X-Issuer "expr=%{{reqenv:OIDC_CLAIM_iss}}"
+</Location>
+""")
+    (deployment.stack.folder / "apache-client" / "pages" / "private").write_text("the page behind")
+    return address
+
+
+def test_mod_auth_openidc_signs_people_in(deployment, relying_party):
+    """OI-01, OI-02, MCP-AS-07: discovery, code flow with PKCE and nonce, ID token by our JWKS, all as Apache's module
+    checks them."""
+    with Walk(deployment, deployment.person("alice")) as browser:
+        begun = browser.http.get(f"{relying_party}/private")
+        assert begun.is_redirect
+        reply = browser.send(browser.until(begun.headers["location"], "decision"))
+        assert reply.headers["location"].startswith(f"{relying_party}/private/callback?")
+        back = browser.http.get(reply.headers["location"])
+        errors = (deployment.stack.folder / "apache-client" / "error.log").read_text(errors="replace")[-3000:]
+        assert back.is_redirect, errors
+        page = browser.http.get(back.headers["location"])
+    assert page.status_code == 200 and page.text == "the page behind"
+    assert page.headers["x-subject"].startswith("usr_") and page.headers["x-issuer"] == deployment.acme.url

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
 import pytest
-from evidence import source
+from evidence import source, uuid_of
 from gatehouse_demo.admin import Admin
 from gatehouse_demo.chatgpt import claims
 from oauth import REDIRECT_URI, challenge, raw, told
@@ -290,6 +290,23 @@ def test_resource_of_one_organization_is_unknown_at_the_platform(deployment, evi
         missing = deployment.platform.ask(native, redirect_uri=LOOPBACK, resource="https://nobody.example/m", state="s")
     assert told(foreign)["error"] == "invalid_target"
     assert told(foreign) == told(missing)
+
+
+def test_client_without_the_code_flow(deployment, admin, evidence):
+    """AZ-07: a service client has no redirect to go to, so it meets a page; one that lost the grant is told by its
+    redirect. Neither gets to a sign-in."""
+    base = f"/v1/organizations/{deployment.organizations['acme']}/clients"
+    made = admin.post(base, {"name": "Speaks for itself", "kind": "service"})
+    issuer = deployment.acme
+    lost = issuer.register(redirect_uris=["http://127.0.0.1/callback"])
+    evidence.sql(f"UPDATE client SET grant_types = '{{refresh_token}}' WHERE id = '{uuid_of(lost)}'")
+    try:
+        with evidence.nothing_stored():
+            refused_on_a_page(issuer.ask(made["client_id"]))
+            answer = told(issuer.ask(lost, redirect_uri=LOOPBACK, state="s"))
+        assert (answer["error"], answer["state"], answer["iss"]) == ("unauthorized_client", "s", issuer.url)
+    finally:
+        admin.send("DELETE", f"{base}/{made['id']}", headers={"if-match": "*"})
 
 
 def test_fragment_in_the_resource(deployment, native):

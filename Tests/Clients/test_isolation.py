@@ -5,26 +5,15 @@ from __future__ import annotations
 import base64
 import re
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from evidence import source
+from evidence import source, uuid_of
 from gatehouse_demo.chatgpt import claims
 from gatehouse_demo.pages import Person
 from oauth import REDIRECT_URI, challenge, raw, told
 from walk import Walk, forms_of, text_of
-
-ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-
-
-def uuid_of(identifier: str) -> uuid.UUID:
-    """The UUID within an id on the wire (TypeID)."""
-    number = 0
-    for letter in identifier.split("_")[1]:
-        number = number * 32 + ALPHABET.index(letter)
-    return uuid.UUID(int=number)
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def test_mcp_with_a_confidential_client(deployment, preregistered, method):
 
 
 def test_a_confidential_client_without_its_secret(deployment, preregistered):
-    """K-23, TK-09, BC-08: what an administrator made confidential stays so."""
+    """K-23, TK-09: what an administrator made confidential stays so."""
     made = preregistered("client_secret_basic", CHATGPT_REDIRECT_URI)
     issuer = deployment.acme
     with Walk(deployment, deployment.person("alice")) as browser:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from evidence import uuid_of
 from gatehouse_demo.chatgpt import claims
 from oauth import Code, told
 from walk import Walk
@@ -92,6 +93,18 @@ def test_absolute_end_stays(deployment, client, connect, evidence):
     assert deployment.platform.refresh(tokens["refresh_token"], client).status_code == 200
     after = evidence.sql(row)
     assert before.split("|")[0] == after.split("|")[0] and before != after, grant
+
+
+@pytest.mark.parametrize("column", ["expires_at", "idle_expires_at"])
+def test_end_of_a_connection(deployment, client, connect, evidence, column):
+    """TK-23, TK-20: past its absolute end, or left unused for too long, a connection gives nothing at either node, and
+    its refresh token revokes nothing either; a person simply signs in again."""
+    tokens = connect()
+    grant = uuid_of(claims(tokens["access_token"])["grant_id"])
+    evidence.sql(f'UPDATE "grant" SET {column} = now() - interval \'1 second\' WHERE id = \'{grant}\'')
+    assert all(invalid_grant(reply) for reply in at_both_nodes(deployment, tokens["refresh_token"], client))
+    again = connect()
+    assert deployment.platform.refresh(again["refresh_token"], client).status_code == 200
 
 
 def test_never_wider(deployment, client, connect, evidence):
