@@ -70,7 +70,8 @@ struct Services {
         let tokens = TokenIssuance(
             issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
             idTokenKeys: idTokenKeys, database: database, refusals: refusals,
-            housekeeping: housekeeping, random: random)
+            housekeeping: housekeeping, remembered: RememberedGrants(capacity: configuration.rememberedGrants),
+            random: random)
         let registration = ClientRegistration(
             database: database, refusals: refusals, settings: configuration.registration, random: random)
         api = APIServices(

@@ -283,23 +283,23 @@ extension TenantCatalog: Service {
 ///
 /// Two generations: when the young one is half of the capacity it becomes the old one, and what the old one held and
 /// nobody asked for is dropped. Constant time, no links between entries.
-struct RecentlyUsed<Key: Hashable, Value> {
+package struct RecentlyUsed<Key: Hashable, Value> {
     private var young: [Key: Value] = [:]
     private var old: [Key: Value] = [:]
     private let capacity: Int
 
-    init(capacity: Int) {
+    package init(capacity: Int) {
         self.capacity = max(2, capacity)
     }
 
-    mutating func value(of key: Key) -> Value? {
+    package mutating func value(of key: Key) -> Value? {
         if let value = young[key] { return value }
         guard let value = old.removeValue(forKey: key) else { return nil }
         insert(value, for: key)
         return value
     }
 
-    mutating func insert(_ value: Value, for key: Key) {
+    package mutating func insert(_ value: Value, for key: Key) {
         old[key] = nil
         young[key] = value
         if young.count > capacity / 2 {
@@ -308,12 +308,12 @@ struct RecentlyUsed<Key: Hashable, Value> {
         }
     }
 
-    mutating func remove(_ key: Key) {
+    package mutating func remove(_ key: Key) {
         young[key] = nil
         old[key] = nil
     }
 
-    func contains(_ key: Key) -> Bool {
+    package func contains(_ key: Key) -> Bool {
         young[key] != nil || old[key] != nil
     }
 }

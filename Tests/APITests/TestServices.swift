@@ -67,7 +67,8 @@ struct TestServices: Sendable {
             tokens: TokenIssuance(
                 issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
                 idTokenKeys: idTokenKeys, database: database, refusals: refusals,
-                housekeeping: Housekeeping(database: database, clock: .system, logger: logger), random: .system),
+                housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
+                remembered: RememberedGrants(capacity: 100), random: .system),
             registration: ClientRegistration(
                 database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system),
             admin: AdminRoutes(

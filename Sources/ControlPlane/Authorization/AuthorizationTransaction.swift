@@ -92,18 +92,6 @@ package struct Authorization: Codable, Sendable {
     package let mfa: Bool
 }
 
-/// What a code was given for (RFC 6749 §4.1.2), and what its redemption checks besides.
-package struct CodeRecord: Codable, Sendable {
-    /// SHA-256 of the code, base64url.
-    package let digest: String
-    package let redirectURI: String
-    package let codeChallenge: String
-    /// Redeemed only by whoever proves this key (RFC 9449 §10).
-    package let boundKey: String?
-    package let authorization: Authorization
-    package let expiresAt: Date
-}
-
 /// Transactions and codes in Redis. All keys of one transaction share the hash tag `{tag}`:
 ///
 /// - `gatehouse:{tag}:transaction`: hash of `version` (a counter) and `data` (JSON), ten minutes;
@@ -179,13 +167,13 @@ package struct AuthorizationTransactionStore: Sendable {
 
     package func store(_ record: CodeRecord, for code: AuthorizationCode) async throws {
         _ = try await redis.set(
-            key(code.tag, "code"), Array(try JSONEncoder.stored.encode(record)), expireIn: Self.codeLifetime)
+            key(code.tag, "code"), record.stored, expireIn: Self.codeLifetime)
     }
 
     /// What this code was given for; read, never consumed: PostgreSQL alone decides "once".
     package func record(of code: AuthorizationCode) async throws -> CodeRecord? {
         guard let data = try await redis.get(key(code.tag, "code")) else { return nil }
-        let record = try JSONDecoder.stored.decode(CodeRecord.self, from: Data(data))
+        guard let record = CodeRecord(stored: data) else { return nil }
         let presented = Base64URL.encode(code.digest.bytes)
         return ConstantTime.equal(record.digest, presented) ? record : nil
     }

@@ -56,6 +56,7 @@ extension TokenIssuance {
             GrantStore.Redemption(code: code, grant: grant), in: authorization.organization,
             guardedBy: target.guardian, recording: event)
         guard outcome.isDone else { return nil }
+        remembered.remember(grant)
         return IssuedTokens(text, of: token, refreshToken: refresh?.secret, idToken: idToken)
     }
 }

@@ -27,6 +27,15 @@ struct RefreshTokenGrant: Sendable {
         // Each turn reads anew: a lost race is classified from what stands now, never from an old snapshot.
         for turn in 0..<4 {
             if turn > 0 { attempt = try await issuance.attempt(call) }
+            if turn == 0, let grant = remembered(presented, attempt) {
+                if let tokens = try await issue(.current, presented, grant, narrowed, resources, attempt) {
+                    return tokens
+                }
+                // Moved since; the turn is not lost on anything that the database said.
+                issuance.remembered.forget(grant.id)
+                try await issuance.doubt(presented.organization)
+                attempt = try await issuance.attempt(call)
+            }
             let state = try await state(of: presented, attempt)
             guard let family = state.grant.family, family.familyDigest == presented.familyDigest else {
                 throw TokenIssuance.invalidGrant("token_unknown")
@@ -42,6 +51,13 @@ struct RefreshTokenGrant: Sendable {
             try await issuance.doubt(presented.organization)
         }
         throw OAuthError.unavailable(nil)
+    }
+
+    private func remembered(_ presented: RefreshToken, _ attempt: TokenIssuance.Attempt) -> Grant? {
+        guard let grant = issuance.remembered.grant(of: presented, at: attempt.now), grant.issuer == attempt.issuer.id,
+            grant.client == attempt.client.id
+        else { return nil }
+        return grant
     }
 
     private func state(
@@ -113,6 +129,7 @@ struct RefreshTokenGrant: Sendable {
                 idleExpiresAt: attempt.now + Double(settings.grantIdleLifetimeSeconds))
             outcome = try await issuance.grants.rotate(
                 rotation, in: presented.organization, guardedBy: target.guardian, recording: event, at: attempt.now)
+            if outcome.isDone { issuance.remembered.remember(grant.rotated(rotation, at: attempt.now)) }
             issuance.housekeeping.expectErasure(in: presented.organization)
         case .retried(let sealed):
             successor = sealed

@@ -12,6 +12,7 @@ package struct TokenIssuance: Sendable {
     let transactions: AuthorizationTransactionStore
     let idTokenKeys: IDTokenKeys
     let grants: GrantStore
+    let remembered: RememberedGrants
     let issued: IssuedTokenStore
     let database: TenantDatabase
     let refusals: RefusalLog
@@ -21,6 +22,7 @@ package struct TokenIssuance: Sendable {
     package init(
         issuers: IssuerDirectory, authentication: ClientAuthentication, transactions: AuthorizationTransactionStore,
         idTokenKeys: IDTokenKeys, database: TenantDatabase, refusals: RefusalLog, housekeeping: Housekeeping,
+        remembered: RememberedGrants,
         random: RandomBytes
     ) {
         self.issuers = issuers
@@ -32,6 +34,7 @@ package struct TokenIssuance: Sendable {
         self.database = database
         self.refusals = refusals
         self.housekeeping = housekeeping
+        self.remembered = remembered
         self.random = random
     }
 
