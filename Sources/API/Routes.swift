@@ -10,6 +10,8 @@ package struct APIServices: Sendable {
     package let issuers: IssuerDirectory
     package let flow: AuthorizationFlow
     package let tokens: TokenIssuance
+    package let introspection: Introspection
+    package let revocation: Revocation
     package let registration: ClientRegistration
     package let admin: AdminRoutes
     package let clock: WallClock
@@ -17,12 +19,15 @@ package struct APIServices: Sendable {
 
     package init(
         settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
-        registration: ClientRegistration, admin: AdminRoutes, clock: WallClock = .system, random: RandomBytes = .system
+        introspection: Introspection, revocation: Revocation, registration: ClientRegistration, admin: AdminRoutes,
+        clock: WallClock = .system, random: RandomBytes = .system
     ) {
         self.settings = settings
         self.issuers = issuers
         self.flow = flow
         self.tokens = tokens
+        self.introspection = introspection
+        self.revocation = revocation
         self.registration = registration
         self.admin = admin
         self.clock = clock
@@ -44,6 +49,8 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let keys = JWKSEndpoint()
     let registration = RegistrationEndpoint(registration: services.registration)
     let token = TokenEndpoint(issuance: services.tokens, clock: services.clock)
+    let introspection = IntrospectionEndpoint(introspection: services.introspection, clock: services.clock)
+    let revocation = RevocationEndpoint(revocation: services.revocation, clock: services.clock)
     let authorize = AuthorizeEndpoint(flow: services.flow, answers: answers)
 
     let router = Router(context: AppContext.self)
@@ -55,6 +62,8 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
 
     // For programs, of any origin: OAuth errors, no cookies.
     let open = router.group().add(middleware: CrossOrigin()).add(middleware: OAuthErrorMiddleware())
+    // For servers: OAuth errors, nothing that a browser's page may read.
+    let closed = router.group().add(middleware: OAuthErrorMiddleware())
     // For browsers: pages, errors as pages.
     let browser = router.group().add(middleware: PageErrorMiddleware(pages: pages))
 
@@ -64,6 +73,9 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
             .add(middleware: ResolveIssuer(issuers: services.issuers, admission: .active))
             .group(context: IssuerContext.self)
         let activeOrSuspended = open.group()
+            .add(middleware: ResolveIssuer(issuers: services.issuers, admission: .activeOrSuspended))
+            .group(context: IssuerContext.self)
+        let servers = closed.group()
             .add(middleware: ResolveIssuer(issuers: services.issuers, admission: .activeOrSuspended))
             .group(context: IssuerContext.self)
         let person = browser.group()
@@ -91,6 +103,10 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
 
         active.post("\(base)oauth/token", use: token.post)
         open.preflight("\(base)oauth/token", .post)
+
+        servers.post("\(base)oauth/introspect", use: introspection.post)
+        activeOrSuspended.post("\(base)oauth/revoke", use: revocation.post)
+        open.preflight("\(base)oauth/revoke", .post)
 
         activeOrSuspended.get("\(base)oauth/jwks", use: keys.get).head("\(base)oauth/jwks", use: keys.get)
         open.preflight("\(base)oauth/jwks", .get, .head)

@@ -20,6 +20,7 @@ package final class Housekeeping: Service {
     private let grants: GrantStore
     private let clients: ClientStore
     private let assertions: AssertionStore
+    private let accessTokens: AccessTokenStore
     private let clock: WallClock
     private let logger: Logger
     /// Where something will have to be erased.
@@ -30,6 +31,7 @@ package final class Housekeeping: Service {
         grants = GrantStore(database: database)
         clients = ClientStore(database: database)
         assertions = AssertionStore(database: database)
+        accessTokens = AccessTokenStore(database: database)
         self.clock = clock
         self.logger = logger
     }
@@ -92,5 +94,7 @@ package final class Housekeeping: Service {
         try await grants.eraseSuccessors(olderThan: now - Self.grace, in: organization)
         try await clients.deleteExpired(in: organization, at: now)
         try await assertions.deleteExpired(in: organization, at: now)
+        // A node whose clock is behind ours still takes the token for a moment.
+        try await accessTokens.deleteExpired(in: organization, at: now - 60)
     }
 }

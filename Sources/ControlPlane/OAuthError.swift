@@ -1,4 +1,4 @@
-/// A failure that a client may see (RFC 6749 §5.2, RFC 7591 §3.2.2, RFC 8707 §2). Thrown where the rule breaks, rendered
+/// A failure that a client may see (RFC 6749 §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2). Thrown where the rule breaks, rendered
 /// by the HTTP room alone.
 package struct OAuthError: Error {
     package enum Code: String, Sendable {
@@ -19,6 +19,7 @@ package struct OAuthError: Error {
         case requestURINotSupported = "request_uri_not_supported"
         case invalidRedirectURI = "invalid_redirect_uri"
         case invalidClientMetadata = "invalid_client_metadata"
+        case unsupportedTokenType = "unsupported_token_type"
     }
 
     package let code: Code

@@ -10,6 +10,16 @@ package func sha256(_ text: String) -> [UInt8] {
     sha256([UInt8](text.utf8))
 }
 
+/// SHA-256 of a text as the key of a dictionary: it names the text without keeping it, and lives without an allocation.
+package struct TextDigest: Sendable, Hashable {
+    private let digest: SHA256.Digest
+
+    package init(of text: String) {
+        var text = text
+        digest = text.withUTF8 { SHA256.hash(data: UnsafeRawBufferPointer($0)) }
+    }
+}
+
 /// Comparison whose duration tells nothing about where two values differ.
 package enum ConstantTime {
     /// Whether both are the same bytes. Only the lengths, which are never secret here, influence the time it takes.

@@ -67,16 +67,24 @@ struct Services {
             idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
+        let authentication = ClientAuthentication(clients: directory)
         let tokens = TokenIssuance(
-            issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
+            issuers: issuers, authentication: authentication, transactions: transactions,
             idTokenKeys: idTokenKeys, database: database, refusals: refusals,
             housekeeping: housekeeping, remembered: RememberedGrants(capacity: configuration.rememberedGrants),
             random: random)
+        let verifier = AccessTokenVerifier(issuers: issuers, database: database)
+        let introspection = Introspection(
+            issuers: issuers, authentication: authentication, verifier: verifier, database: database,
+            refusals: refusals, random: random)
+        let revocation = Revocation(
+            authentication: authentication, verifier: verifier, database: database, refusals: refusals, random: random)
         let registration = ClientRegistration(
             database: database, refusals: refusals, settings: configuration.registration, random: random)
         api = APIServices(
             settings: EdgeSettings(publicURL: configuration.publicURL, trustedProxies: configuration.trustedProxies),
-            issuers: issuers, flow: flow, tokens: tokens, registration: registration,
+            issuers: issuers, flow: flow, tokens: tokens, introspection: introspection, revocation: revocation,
+            registration: registration,
             admin: AdminRoutes(
                 administration: administration,
                 authentication: AdminAuthentication(

@@ -58,6 +58,16 @@ import Testing
         #expect(document["authorization_endpoint"]?.string == "https://as.example/o/acme/oauth/authorize")
         #expect(document["token_endpoint"]?.string == "https://as.example/o/acme/oauth/token")
         #expect(document["registration_endpoint"]?.string == "https://as.example/o/acme/oauth/register")
+        #expect(document["introspection_endpoint"]?.string == "https://as.example/o/acme/oauth/introspect")
+        #expect(
+            document["introspection_endpoint_auth_methods_supported"]?.strings == [
+                "client_secret_basic", "client_secret_post",
+            ])
+        #expect(document["revocation_endpoint"]?.string == "https://as.example/o/acme/oauth/revoke")
+        #expect(
+            document["revocation_endpoint_auth_methods_supported"]?.strings == [
+                "none", "client_secret_basic", "client_secret_post",
+            ])
         #expect(document["jwks_uri"]?.string == "https://as.example/o/acme/oauth/jwks")
         #expect(document["response_types_supported"]?.strings == ["code"])
         #expect(

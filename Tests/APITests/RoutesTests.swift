@@ -20,7 +20,7 @@ import Testing
     private static let openPaths =
         metadataPaths + [
             "/oauth/jwks", "/o/acme/oauth/jwks", "/oauth/token", "/o/acme/oauth/token", "/oauth/register",
-            "/o/acme/oauth/register",
+            "/o/acme/oauth/register", "/oauth/revoke", "/o/acme/oauth/revoke",
         ]
 
     @Test("RM-01 RM-02 RM-03 the admin API describes itself where its challenge points (RFC 9728 §3, §5.1)")
@@ -39,7 +39,7 @@ import Testing
     }
 
     @Test(
-        "TK-26 MCP-AS-36 browsers of any origin may call metadata, keys, registration and token, without credentials",
+        "TK-26 MCP-AS-36 browsers of any origin may call metadata, keys, registration, token and revocation, without credentials",
         arguments: openPaths)
     func preflight(path: String) async throws {
         try await TestServices.away.get().test { client in
@@ -53,10 +53,13 @@ import Testing
         }
     }
 
-    @Test("AZ-14 the authorization endpoint and the pages have no CORS headers (OAuth 2.1 §3.1)")
+    @Test("AZ-14 TK-26 the authorization endpoint, introspection and the pages have no CORS headers (OAuth 2.1 §3.1)")
     func noCORSOnPages() async throws {
         try await TestServices.away.get().test { client in
-            for path in ["/oauth/authorize", "/o/acme/oauth/authorize", "/", "/signin/x"] {
+            for path in [
+                "/oauth/authorize", "/o/acme/oauth/authorize", "/", "/signin/x", "/oauth/introspect",
+                "/o/acme/oauth/introspect",
+            ] {
                 let reply = try await client.execute(
                     uri: path, method: .get, headers: [.origin: "https://evil.example"])
                 #expect(reply.headers[.accessControlAllowOrigin] == nil)
@@ -70,6 +73,7 @@ import Testing
             ("/oauth/authorize", HTTPRequest.Method.put, "GET, POST"), ("/oauth/authorize", .delete, "GET, POST"),
             ("/oauth/authorize", .head, "GET, POST"), ("/oauth/token", .get, "OPTIONS, POST"),
             ("/o/acme/oauth/token", .patch, "OPTIONS, POST"), ("/oauth/register", .get, "OPTIONS, POST"),
+            ("/oauth/introspect", .get, "POST"), ("/oauth/revoke", .get, "OPTIONS, POST"),
             ("/oauth/jwks", .post, "GET, HEAD, OPTIONS"), ("/oauth/token", .trace, "OPTIONS, POST"),
             ("/.well-known/openid-configuration", .trace, "GET, HEAD, OPTIONS"), ("/signin/abc/consent", .get, "POST"),
         ] as [(String, HTTPRequest.Method, String)])

@@ -57,6 +57,8 @@ struct TestServices: Sendable {
             database: database, catalog: issuers.catalog, secrets: secrets,
             settings: AdministrationSettings(publicURL: Self.publicURL), logger: logger)
         let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
+        let authentication = ClientAuthentication(clients: directory)
+        let verifier = AccessTokenVerifier(issuers: issuers, database: database)
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
             flow: AuthorizationFlow(
@@ -65,10 +67,16 @@ struct TestServices: Sendable {
                 signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
                 logger: logger),
             tokens: TokenIssuance(
-                issuers: issuers, authentication: ClientAuthentication(clients: directory), transactions: transactions,
+                issuers: issuers, authentication: authentication, transactions: transactions,
                 idTokenKeys: idTokenKeys, database: database, refusals: refusals,
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
                 remembered: RememberedGrants(capacity: 100), random: .system),
+            introspection: Introspection(
+                issuers: issuers, authentication: authentication, verifier: verifier, database: database,
+                refusals: refusals, random: .system),
+            revocation: Revocation(
+                authentication: authentication, verifier: verifier, database: database, refusals: refusals,
+                random: .system),
             registration: ClientRegistration(
                 database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system),
             admin: AdminRoutes(

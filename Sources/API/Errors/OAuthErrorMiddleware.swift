@@ -53,7 +53,7 @@ struct OAuthErrorMiddleware: RouterMiddleware {
         case .serverError: .internalServerError
         case .invalidRequest, .invalidGrant, .unauthorizedClient, .unsupportedGrantType, .invalidScope, .invalidTarget,
             .unsupportedResponseType, .loginRequired, .consentRequired, .requestNotSupported,
-            .requestURINotSupported, .invalidRedirectURI, .invalidClientMetadata:
+            .requestURINotSupported, .invalidRedirectURI, .invalidClientMetadata, .unsupportedTokenType:
             .badRequest
         }
     }

@@ -20,6 +20,12 @@ struct MetadataEndpoint: Sendable {
             json.string("issuer", issuer.url)
             json.string("authorization_endpoint", issuer.endpoint("oauth/authorize"))
             json.string("token_endpoint", issuer.endpoint("oauth/token"))
+            json.string("introspection_endpoint", issuer.endpoint("oauth/introspect"))
+            json.strings(
+                "introspection_endpoint_auth_methods_supported", ["client_secret_basic", "client_secret_post"])
+            json.string("revocation_endpoint", issuer.endpoint("oauth/revoke"))
+            json.strings(
+                "revocation_endpoint_auth_methods_supported", ["none", "client_secret_basic", "client_secret_post"])
             json.string("registration_endpoint", issuer.endpoint("oauth/register"))
             json.string("jwks_uri", issuer.endpoint("oauth/jwks"))
             json.strings("scopes_supported", issuer.scopesSupported)

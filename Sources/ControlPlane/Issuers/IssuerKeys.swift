@@ -2,16 +2,16 @@ package import Foundation
 import Keys
 package import Tenancy
 
-/// Which key signs and which keys are published.
+/// Which key signs, which keys are published, and whose signatures count.
 extension Issuer {
-    /// How long a retired key stays published: longer than any access token or ID token lives.
-    private static let retirement: TimeInterval = 3_600 + 300
+    private static let published: Set<SigningKeyRecord.Purpose> = [.access, .programmatic, .idToken]
 
-    /// The JWK Set of this issuer (RFC 7517 §5), as ready bytes: public members, one entry per `kid`, no imported key.
+    /// The JWK Set of this issuer (RFC 7517 §5), as ready bytes: public members, one entry per `kid`, no key that belongs to
+    /// one resource.
     package func jwks(at now: Date) -> [UInt8] {
         let published = home.signingKeys.filter { key in
-            guard [.access, .idToken].contains(key.record.purpose), !key.record.imported else { return false }
-            return key.record.retiredAt.map { now.timeIntervalSince($0) < Self.retirement } ?? true
+            Self.published.contains(key.record.purpose) && key.record.resource == nil
+                && key.record.isPublished(at: now)
         }
         return JSONWriter.object(capacity: 1024) { json in
             json.raws("keys", published.map { $0.verification.jwk(keyID: $0.record.kid) })
@@ -34,5 +34,35 @@ extension Issuer {
             newest = key
         }
         return newest
+    }
+
+    /// The keys whose signature under a token of this issuer for a resource counts. Those that are published and sign
+    /// nothing yet are among them: another node may know already that they do.
+    func verificationKeys(
+        for resource: Resource, owner: TenantSnapshot, at now: Date
+    ) -> some Sequence<UnsealedSigningKey> {
+        let keys = resource.dedicatedKey ? owner.signingKeys : home.signingKeys
+        let place = resource.dedicatedKey ? resource.id : nil
+        return keys.lazy.filter { $0.record.resource == place && $0.record.isPublished(at: now) }
+    }
+}
+
+extension SigningKeyRecord {
+    /// How long a retired key stays published: longer than any access token or ID token lives.
+    private static let retirement: TimeInterval = 3_600 + 300
+
+    /// Whether its tokens may still be about.
+    func isPublished(at now: Date) -> Bool {
+        retiredAt.map { now.timeIntervalSince($0) < Self.retirement } ?? true
+    }
+
+    /// Whether access tokens are signed with it: a resource's own key signs all of that resource's, an issuer's those of
+    /// its purpose.
+    func signsAccessTokens(programmatic: Bool) -> Bool {
+        switch purpose {
+        case .access: !programmatic || resource != nil
+        case .programmatic: programmatic
+        case .idToken, .audit, .export, .webhook: false
+        }
     }
 }

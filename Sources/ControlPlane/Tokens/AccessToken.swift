@@ -4,6 +4,9 @@ package import Tenancy
 
 /// The claims of one access token (RFC 9068 §2.2) as they are signed with header `alg kid typ=at+jwt` (§2.1).
 package struct AccessToken: Sendable {
+    /// `typ` of its header (RFC 9068 §2.1).
+    static let type = "at+jwt"
+
     package let issuer: String
     package let subject: String
     package let audience: String

@@ -1,0 +1,50 @@
+import ControlPlane
+import CoreMetrics
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Tenancy
+
+/// `POST I/oauth/introspect` (RFC 7662 §2). For servers: no page of a browser may call it.
+struct IntrospectionEndpoint: Sendable {
+    let introspection: Introspection
+    let clock: WallClock
+
+    // Made once: looking a series up by its labels costs as much as the rest of an answer from memory.
+    private let actives = Counter(label: "oauth_introspections_total", dimensions: [("outcome", "active")])
+    private let inactives = Counter(label: "oauth_introspections_total", dimensions: [("outcome", "inactive")])
+    private let refusals = Counter(label: "oauth_introspections_total", dimensions: [("outcome", "refused")])
+
+    init(introspection: Introspection, clock: WallClock) {
+        self.introspection = introspection
+        self.clock = clock
+    }
+
+    @Sendable func post(_ request: Request, _ context: IssuerContext) async throws -> Response {
+        do {
+            let form = try await OAuthForm(request)
+            try form.refuseRepeated()
+            let credentials = try ClientCredentials(request.headers, form)
+            let token = try form.require("token")
+            // `token_type_hint` is not looked at: the form of a token tells more (RFC 7662 §2.1).
+            let (answer, _) = try await introspection.introspect(
+                token, by: credentials, at: context.issuer, request: context.request,
+                // Not the moment the head arrived: a body may have taken long.
+                at: clock.now())
+            count(answer)
+            return Response(
+                status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-store"],
+                body: ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)))
+        } catch let error as OAuthError {
+            refusals.increment()
+            throw error
+        }
+    }
+
+    private func count(_ answer: Introspection.Answer) {
+        switch answer {
+        case .active: actives.increment()
+        case .inactive: inactives.increment()
+        }
+    }
+}
