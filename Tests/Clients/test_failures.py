@@ -186,8 +186,10 @@ def test_without_redis_refresh_and_admin_go_on(deployment, admin, http):
 
 
 def test_without_postgresql_keys_and_metadata_answer_and_the_rest_says_later(deployment, http):
-    """F-03, K-30, RL-01: keys and metadata from memory; what has to be written is 503 with Retry-After, at once."""
+    """F-03, K-30, RL-01, AZ-19: keys and metadata from memory; what has to be written is 503 with Retry-After, at once;
+    a person reads a page or is sent back with an error, and nobody sees a 500."""
     issuer = deployment.platform
+    native = issuer.register(redirect_uris=["http://127.0.0.1/callback"])
     code = issuer.code(deployment.person("alice"))
     tokens = issuer.redeem(code).json()
     http.get(f"{issuer.url}/oauth/jwks")
@@ -201,6 +203,12 @@ def test_without_postgresql_keys_and_metadata_answer_and_the_rest_says_later(dep
         started = time.monotonic()
         reply = http.post(f"{issuer.url}/oauth/register", json={"redirect_uris": [REDIRECT_URI]})
         refused_for_now(reply, time.monotonic() - started)
+        for client, redirect in ((code.client_id, REDIRECT_URI), (native, "http://127.0.0.1:1/callback")):
+            reply = issuer.ask(client, redirect_uri=redirect)
+            if reply.is_redirect:
+                assert httpx.URL(reply.headers["location"]).params["error"] == "temporarily_unavailable"
+            else:
+                assert reply.status_code in (200, 503) and reply.headers["content-type"].startswith("text/html")
         internal = f"http://127.0.0.1:{deployment.nodes[0].environment['GATEHOUSE_INTERNAL_PORT']}"
         assert http.get(f"{internal}/livez").status_code == 200
         assert http.get(f"{internal}/readyz").status_code == 503
