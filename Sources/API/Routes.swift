@@ -51,6 +51,8 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let token = TokenEndpoint(issuance: services.tokens, clock: services.clock)
     let introspection = IntrospectionEndpoint(introspection: services.introspection, clock: services.clock)
     let revocation = RevocationEndpoint(revocation: services.revocation, clock: services.clock)
+    let device = DeviceAuthorizationEndpoint(
+        issuance: services.tokens, clock: services.clock, verificationURI: settings.publicURL + "/device")
     let authorize = AuthorizeEndpoint(flow: services.flow, answers: answers)
 
     let router = Router(context: AppContext.self)
@@ -108,13 +110,19 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
         activeOrSuspended.post("\(base)oauth/revoke", use: revocation.post)
         open.preflight("\(base)oauth/revoke", .post)
 
+        if !base.isEmpty {
+            active.post("\(base)oauth/device_authorization", use: device.post)
+            open.preflight("\(base)oauth/device_authorization", .post)
+        }
+
         activeOrSuspended.get("\(base)oauth/jwks", use: keys.get).head("\(base)oauth/jwks", use: keys.get)
         open.preflight("\(base)oauth/jwks", .get, .head)
     }
 
     // Sign-in and consent.
-    SignInEndpoint(flow: services.flow, answers: answers)
-        .addRoutes(to: browser.group().add(middleware: SameOriginForms(origin: settings.origin, flow: services.flow)))
+    let forms = browser.group().add(middleware: SameOriginForms(origin: settings.origin, flow: services.flow))
+    SignInEndpoint(flow: services.flow, answers: answers).addRoutes(to: forms)
+    DeviceEndpoint(flow: services.flow, answers: answers).addRoutes(to: forms)
 
     // For administrators and their programs.
     services.admin.add(to: router)

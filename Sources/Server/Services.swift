@@ -59,18 +59,19 @@ struct Services {
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
         let directory = ClientDirectory(catalog: catalog)
         let transactions = AuthorizationTransactionStore(redis: redis, random: random)
+        let devices = DeviceAuthorizationStore(redis: redis, random: random)
         let providers = IdentityProviders(
             outbound: identityOutbound, secrets: secrets, settings: configuration.identity, clock: clock)
         let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
         let flow = AuthorizationFlow(
-            issuers: issuers, directory: directory, transactions: transactions, limits: SignInLimits(redis: redis),
-            idTokenKeys: idTokenKeys, providers: providers,
+            issuers: issuers, directory: directory, transactions: transactions, devices: devices,
+            limits: SignInLimits(redis: redis), idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
         let authentication = ClientAuthentication(clients: directory)
         let tokens = TokenIssuance(
             issuers: issuers, authentication: authentication, transactions: transactions,
-            idTokenKeys: idTokenKeys, database: database, refusals: refusals,
+            devices: devices, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
             housekeeping: housekeeping, remembered: RememberedGrants(capacity: configuration.rememberedGrants),
             random: random)
         let verifier = AccessTokenVerifier(issuers: issuers, database: database)

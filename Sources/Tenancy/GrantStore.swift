@@ -124,6 +124,7 @@ package struct GrantStore: Sendable {
     /// What is remembered of a spent code, so that it is never spent again.
     package struct SpentCode: Sendable {
         package let digest: SecretDigest
+        /// Empty for a code that takes no verifier; then none matches it.
         package let codeChallenge: String
 
         package init(digest: SecretDigest, codeChallenge: String) {

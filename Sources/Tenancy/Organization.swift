@@ -60,6 +60,9 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
     package var defaultResource: ResourceID?
     /// New clients of these kinds wait for an administrator before anybody may connect with them.
     package var approvalRequiredFor: [Client.Kind] = []
+    /// Devices without a browser may be connected by a code that a person types elsewhere (RFC 8628). Off unless wanted:
+    /// nobody can see whose device a code came from.
+    package var deviceAuthorization = false
 
     package init() {}
 
@@ -70,6 +73,7 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         case sessionLifetimeSeconds = "session_lifetime_seconds"
         case defaultResource = "default_resource"
         case approvalRequiredFor = "approval_required_for"
+        case deviceAuthorization = "device_authorization"
     }
 
     package init(from decoder: any Decoder) throws {
@@ -84,6 +88,7 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         sessionLifetimeSeconds = try number(.sessionLifetimeSeconds, standard.sessionLifetimeSeconds)
         defaultResource = try values.decodeIfPresent(ResourceID.self, forKey: .defaultResource)
         approvalRequiredFor = try values.decodeIfPresent([Client.Kind].self, forKey: .approvalRequiredFor) ?? []
+        deviceAuthorization = try values.decodeIfPresent(Bool.self, forKey: .deviceAuthorization) ?? false
     }
 }
 

@@ -12,9 +12,11 @@ import Testing
 
 @Suite struct SignInPagesTests {
     private static let client = RequestingClient(
-        name: "ChatGPT", documentHost: nil, redirectHost: "chatgpt.com", isLoopback: false, isVerified: false)
+        name: "ChatGPT", documentHost: nil, destination: .host("chatgpt.com"), isVerified: false)
     private static let local = RequestingClient(
-        name: "Claude Code", documentHost: "claude.ai", redirectHost: "localhost", isLoopback: true, isVerified: false)
+        name: "Claude Code", documentHost: "claude.ai", destination: .thisComputer("localhost"), isVerified: false)
+    private static let device = RequestingClient(
+        name: "Television", documentHost: nil, destination: .device(userCode: "WDJB-MJHT"), isVerified: true)
     private static let acme = PageOrganization(slug: "acme", name: "Acme Corporation")
 
     private static func start(
@@ -38,7 +40,7 @@ import Testing
         scopes: [Resource.Scope] = [
             .init(name: "read", description: "Look at dashboards, datasets and logs"),
             .init(name: "smart_tools", description: "Ask questions that are answered by several searches"),
-        ], withheld: [String] = ["write", "admin"], redirectTarget: String = "https://chatgpt.com"
+        ], withheld: [String] = ["write", "admin"], redirectTarget: String? = "https://chatgpt.com"
     ) -> ConsentPage {
         ConsentPage(
             transaction: "tx", csrfToken: "csrf", client: client, organization: acme, account: "ada@acme.example",
@@ -96,6 +98,11 @@ import Testing
                 pages.consent(Self.consent(Self.local, withheld: [], redirectTarget: "http://localhost:3118"))
             ),
             ("consent-nothing", pages.consent(Self.consent(scopes: []))),
+            ("device", pages.device(DevicePage(csrfToken: "csrf", problem: nil))),
+            ("device-problem", pages.device(DevicePage(csrfToken: "csrf", problem: "No device waits with this code."))),
+            ("start-device", pages.start(Self.start(Self.device, organization: Self.acme))),
+            ("consent-device", pages.consent(Self.consent(Self.device, redirectTarget: nil))),
+            ("message-done", pages.message(.deviceConnected)),
             ("message", pages.message(Self.message())),
             (
                 "message-back",
@@ -136,9 +143,11 @@ import Testing
             #expect(text.matches(of: /<h1/).count == 1, "\(name)")
             #expect(text.contains("<html lang=\"en\">") && text.contains("<main>"), "\(name)")
             let forms = text.matches(of: /<form\s/).count
-            if name.hasPrefix("start") || name.hasPrefix("code") || name.hasPrefix("consent") {
+            let asks = ["start", "code", "consent", "device"].contains { name.hasPrefix($0) }
+            if asks {
                 #expect(forms == 1, "\(name)")
-                #expect(text.contains("<form method=\"post\" action=\"/signin/tx"), "\(name)")
+                let action = name.hasPrefix("device") ? "/device\"" : "/signin/tx"
+                #expect(text.contains("<form method=\"post\" action=\"\(action)"), "\(name)")
                 #expect(text.contains("name=\"csrf_token\" value=\"csrf\""), "\(name)")
             } else {
                 #expect(forms == 0, "\(name)")
@@ -172,7 +181,7 @@ import Testing
     /// Every page with the same text in every place that others fill.
     private func everyPage(saying text: String, _ pages: Pages) throws -> [Response] {
         let client = RequestingClient(
-            name: text, documentHost: text, redirectHost: text, isLoopback: false, isVerified: false)
+            name: text, documentHost: text, destination: .host(text), isVerified: false)
         let organization = PageOrganization(slug: text, name: text)
         return [
             pages.start(

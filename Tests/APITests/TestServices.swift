@@ -50,6 +50,7 @@ struct TestServices: Sendable {
         let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
         let directory = ClientDirectory(catalog: issuers.catalog)
         let transactions = AuthorizationTransactionStore(redis: redis, random: .system)
+        let devices = DeviceAuthorizationStore(redis: redis, random: .system)
         let providers = IdentityProviders(
             outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger), secrets: secrets,
             settings: IdentitySettings())
@@ -62,13 +63,13 @@ struct TestServices: Sendable {
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
             flow: AuthorizationFlow(
-                issuers: issuers, directory: directory, transactions: transactions, limits: SignInLimits(redis: redis),
-                idTokenKeys: idTokenKeys, providers: providers,
+                issuers: issuers, directory: directory, transactions: transactions, devices: devices,
+                limits: SignInLimits(redis: redis), idTokenKeys: idTokenKeys, providers: providers,
                 signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
                 logger: logger),
             tokens: TokenIssuance(
                 issuers: issuers, authentication: authentication, transactions: transactions,
-                idTokenKeys: idTokenKeys, database: database, refusals: refusals,
+                devices: devices, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
                 remembered: RememberedGrants(capacity: 100), random: .system),
             introspection: Introspection(

@@ -35,12 +35,9 @@ struct ClientsEndpoint: Sendable {
             members.add(FieldError("/kind", "unsupported", "Administrators make registered and service clients."))
         }
         let name = members.requiredString("name")
-        var wanted =
-            kind == .service
-            ? NewClient(service: name)
-            : NewClient(
-                name: name, redirectURIs: members.required("redirect_uris") { $0.strings("redirect_uris") } ?? [])
-        if kind == .service, let redirects = members.strings("redirect_uris") { wanted.redirectURIs = redirects }
+        let redirects = members.strings("redirect_uris") ?? []
+        var wanted = kind == .service ? NewClient(service: name) : NewClient(name: name, redirectURIs: redirects)
+        wanted.redirectURIs = redirects
         wanted.grantTypes = members.strings("grant_types") ?? wanted.grantTypes
         wanted.authenticationMethod = members.word("token_endpoint_auth_method") ?? wanted.authenticationMethod
         wanted.applicationType = members.word("application_type")

@@ -51,6 +51,7 @@ struct OrganizationsEndpoint: Sendable {
             update.sessionLifetimeSeconds = settings.integer("session_lifetime_seconds")
             update.defaultResource = settings.patch(id: "default_resource")
             update.approvalRequiredFor = settings.words("approval_required_for")
+            update.deviceAuthorization = settings.bool("device_authorization")
         }
         try members.finish()
         let done = try await administration.updateOrganization(
@@ -84,6 +85,7 @@ struct OrganizationsEndpoint: Sendable {
                 json.int("session_lifetime_seconds", settings.sessionLifetimeSeconds)
                 json.optional("default_resource", settings.defaultResource?.description)
                 json.strings("approval_required_for", settings.approvalRequiredFor.map(\.rawValue))
+                json.bool("device_authorization", settings.deviceAuthorization)
             }
             json.time("created_at", organization.createdAt)
             json.time("updated_at", organization.updatedAt)

@@ -48,12 +48,12 @@ struct OAuthErrorMiddleware: RouterMiddleware {
     private static func status(of error: OAuthError) -> HTTPResponse.Status {
         switch error.code {
         case .invalidClient: .unauthorized
-        case .accessDenied: .forbidden
         case .temporarilyUnavailable: .serviceUnavailable
         case .serverError: .internalServerError
         case .invalidRequest, .invalidGrant, .unauthorizedClient, .unsupportedGrantType, .invalidScope, .invalidTarget,
-            .unsupportedResponseType, .loginRequired, .consentRequired, .requestNotSupported,
-            .requestURINotSupported, .invalidRedirectURI, .invalidClientMetadata, .unsupportedTokenType:
+            .accessDenied, .authorizationPending, .slowDown, .expiredToken, .unsupportedResponseType, .loginRequired,
+            .consentRequired, .requestNotSupported, .requestURINotSupported, .invalidRedirectURI,
+            .invalidClientMetadata, .unsupportedTokenType:
             .badRequest
         }
     }

@@ -26,6 +26,9 @@ struct MetadataEndpoint: Sendable {
             json.string("revocation_endpoint", issuer.endpoint("oauth/revoke"))
             json.strings(
                 "revocation_endpoint_auth_methods_supported", ["none", "client_secret_basic", "client_secret_post"])
+            if issuer.connectsDevices {
+                json.string("device_authorization_endpoint", issuer.endpoint("oauth/device_authorization"))
+            }
             json.string("registration_endpoint", issuer.endpoint("oauth/register"))
             json.string("jwks_uri", issuer.endpoint("oauth/jwks"))
             json.strings("scopes_supported", issuer.scopesSupported)

@@ -50,6 +50,8 @@ extension TokenRequest {
                 token: Secret(try form.require("refresh_token")), scope: form["scope"], resources: form.all("resource"))
         case "client_credentials":
             self = .clientCredentials(scope: form["scope"], resources: form.all("resource"))
+        case "urn:ietf:params:oauth:grant-type:device_code":
+            self = .deviceCode(code: try form.require("device_code"), resources: form.all("resource"))
         default:
             throw OAuthError(.unsupportedGrantType, "This grant type is not supported.")
         }

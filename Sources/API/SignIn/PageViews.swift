@@ -9,18 +9,25 @@ struct ClientView: Sendable {
     /// One letter to stand in for a picture; pictures of strangers are never loaded.
     let initial: PageText
     let documentHost: PageText?
-    let destination: PageText
+    /// nil for a device.
+    let destination: PageText?
     let isLoopback: Bool
-    let isVerified: Bool
+    /// The code that the device shows.
+    let userCode: PageText?
+    /// It called itself what it wanted, and nothing else is said about it.
+    let isStranger: Bool
 
     init(_ client: RequestingClient) {
         name = PageText(client.name)
         initial = PageText(client.name.first { $0.isLetter || $0.isNumber }.map { $0.uppercased() } ?? "?")
         documentHost = client.documentHost.map { PageText($0) }
-        destination =
-            client.isLoopback ? "a program on this computer (\(client.redirectHost))" : PageText(client.redirectHost)
-        isLoopback = client.isLoopback
-        isVerified = client.isVerified
+        switch client.destination {
+        case .host(let host): (destination, isLoopback, userCode) = (PageText(host), false, nil)
+        case .thisComputer(let host):
+            (destination, isLoopback, userCode) = ("a program on this computer (\(host))", true, nil)
+        case .device(let code): (destination, isLoopback, userCode) = (nil, false, PageText(code))
+        }
+        isStranger = !client.isVerified && !isLoopback
     }
 }
 
@@ -80,6 +87,18 @@ struct CodeView: Sendable {
         client = ClientView(page.client)
         organization = PageText(page.organization.name)
         email = PageText(page.email)
+        problem = page.problem.map { PageText($0) }
+    }
+}
+
+struct DeviceView: Sendable {
+    let action: PageText
+    let csrfToken: PageText
+    let problem: PageText?
+
+    init(_ page: DevicePage, action: String) {
+        self.action = PageText(action)
+        csrfToken = PageText(page.csrfToken)
         problem = page.problem.map { PageText($0) }
     }
 }
@@ -149,7 +168,7 @@ struct MessageView: Sendable {
         let wayBack = page.wayBack.flatMap { Self.isLink($0.location) ? $0 : nil }
         wayBackHost = wayBack.map { PageText($0.host) }
         wayBackLocation = wayBack.map { PageText($0.location) }
-        isGood = false
+        isGood = page.kind == .done
     }
 
     /// Good news: nothing went wrong and there is nothing to send.

@@ -43,15 +43,21 @@ struct Pages: Sendable {
             problem: page.problem, sendsFormTo: Self.formAction(of: page.client))
     }
 
+    func device(_ page: DevicePage) -> Response {
+        respond(
+            "device", DeviceView(page, action: path("device")), title: "Connect a device", problem: page.problem)
+    }
+
     func consent(_ page: ConsentPage) -> Response {
         respond(
             "consent", ConsentView(page, action: path("signin/\(page.transaction)/consent")),
-            title: "Allow \(page.client.name)?", sendsFormTo: Self.formAction(page.redirectTarget))
+            title: "Allow \(page.client.name)?", sendsFormTo: page.redirectTarget.flatMap(Self.formAction(_:)))
     }
 
     func message(_ page: MessagePage) -> Response {
         let status: HTTPResponse.Status =
             switch page.kind {
+            case .done: .ok
             case .badRequest, .expired: .badRequest
             case .refused: .forbidden
             case .unavailable: .serviceUnavailable
@@ -122,11 +128,14 @@ struct Pages: Sendable {
 
     /// The client's address as a source of CSP, as far as its host tells: page one and the code page may end in a redirect.
     static func formAction(of client: RequestingClient) -> String? {
-        let host = client.redirectHost
-        if client.isLoopback { return formAction("http://\(host):*") }
-        // A host without a dot may also be the scheme of a private-use URI.
-        if host.contains(".") { return formAction("https://\(host):*") }
-        return [formAction("https://\(host):*"), formAction("\(host):")].compactMap { $0 }.joined(separator: " ")
+        switch client.destination {
+        case .device: return nil
+        case .thisComputer(let host): return formAction("http://\(host):*")
+        case .host(let host):
+            // A host without a dot may also be the scheme of a private-use URI.
+            if host.contains(".") { return formAction("https://\(host):*") }
+            return [formAction("https://\(host):*"), formAction("\(host):")].compactMap { $0 }.joined(separator: " ")
+        }
     }
 
     /// A source expression (CSP3 §2.3.1), or nil for a text that could be more than one.

@@ -73,7 +73,7 @@ extension Administration {
         let client = Client(
             id: ClientID.make(at: administrator.now, random), registry: registry, kind: wanted.kind, name: wanted.name,
             redirectURIs: wanted.redirectURIs, grantTypes: wanted.grantTypes,
-            responseTypes: wanted.kind == .service ? [] : ["code"],
+            responseTypes: wanted.grantTypes.contains("authorization_code") ? ["code"] : [],
             authenticationMethod: wanted.authenticationMethod, applicationType: wanted.applicationType,
             scopeCeiling: wanted.scopeCeiling, clientURI: wanted.clientURI, logoURI: wanted.logoURI,
             policyURI: wanted.policyURI, tosURI: wanted.tosURI, documentURL: nil,
@@ -204,20 +204,22 @@ extension FieldChecks {
     }
 
     private mutating func application(_ client: Client) {
+        let grants = Set(client.grantTypes)
+        let redirects = grants.contains("authorization_code") ? 1...16 : 0...0
         require(
-            (1...16).contains(client.redirectURIs.count), "/redirect_uris", "invalid",
-            "A client has 1 to 16 redirect URIs.")
+            redirects.contains(client.redirectURIs.count), "/redirect_uris", "invalid",
+            "A client has 1 to 16 redirect URIs with the grant type authorization_code, and none without.")
         for (index, uri) in client.redirectURIs.enumerated() {
             require(
                 RedirectURI(uri) != nil, "/redirect_uris/\(index)", "invalid",
                 "A redirect URI is https, http on this machine, or a known private-use scheme, without fragment, user information or wildcard."
             )
         }
-        let grants = Set(client.grantTypes)
+        let beginnings: Set = ["authorization_code", DeviceCodeGrant.type]
         require(
-            grants.isSubset(of: ["authorization_code", "refresh_token"]) && grants.contains("authorization_code")
+            grants.isSubset(of: beginnings.union(["refresh_token"])) && !grants.isDisjoint(with: beginnings)
                 && grants.count == client.grantTypes.count, "/grant_types", "invalid",
-            "grant_types may be authorization_code and refresh_token, each once, and needs the first.")
+            "grant_types has authorization_code or \(DeviceCodeGrant.type), and may have refresh_token, each once.")
     }
 
     fileprivate mutating func scopeCeiling(_ scopes: [String]?) {

@@ -12,6 +12,7 @@ package struct OrganizationUpdate: Sendable {
     package var sessionLifetimeSeconds: Int?
     package var defaultResource = Patch<ResourceID>.keep
     package var approvalRequiredFor: [Client.Kind]?
+    package var deviceAuthorization: Bool?
 
     package init() {}
 
@@ -22,6 +23,7 @@ package struct OrganizationUpdate: Sendable {
         settings.sessionLifetimeSeconds = sessionLifetimeSeconds ?? settings.sessionLifetimeSeconds
         settings.defaultResource = defaultResource.applied(to: settings.defaultResource)
         settings.approvalRequiredFor = approvalRequiredFor ?? settings.approvalRequiredFor
+        settings.deviceAuthorization = deviceAuthorization ?? settings.deviceAuthorization
     }
 }
 

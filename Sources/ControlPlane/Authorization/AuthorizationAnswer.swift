@@ -31,9 +31,10 @@ struct Answer: Sendable {
             expiresAt: now + AuthorizationTransactionStore.codeLifetime.seconds)
     }
 
+    /// - Parameter grantType: how the client gets what was allowed.
     func event(
-        _ type: AuditEventType, _ decision: ScopeDecision, client: Client, _ visit: AuthorizationFlow.Visit,
-        _ random: RandomBytes
+        _ type: AuditEventType, _ decision: ScopeDecision, client: Client, grantType: String = "authorization_code",
+        _ visit: AuthorizationFlow.Visit, _ random: RandomBytes
     ) -> AuditEvent {
         AuditEvent(
             type, organization: person.organization, id: EventID.make(at: visit.now, random), time: visit.now,
@@ -43,7 +44,7 @@ struct Answer: Sendable {
                 AuditEvent.Target(type: "resource", id: resource.id.description),
             ],
             client: client.wireID, scopes: (decision.granted + openIDScopes).sorted(), audience: [resource.uri],
-            grant: "authorization_code", request: visit.request, policy: decision.info)
+            grant: grantType, request: visit.request, policy: decision.info)
     }
 }
 

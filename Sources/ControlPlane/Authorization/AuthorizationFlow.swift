@@ -16,6 +16,7 @@ package struct AuthorizationFlow: Sendable {
     let issuers: IssuerDirectory
     let directory: ClientDirectory
     let transactions: AuthorizationTransactionStore
+    let devices: DeviceAuthorizationStore
     let limits: SignInLimits
     let idTokenKeys: IDTokenKeys
     let providers: IdentityProviders
@@ -33,12 +34,14 @@ package struct AuthorizationFlow: Sendable {
 
     package init(
         issuers: IssuerDirectory, directory: ClientDirectory, transactions: AuthorizationTransactionStore,
-        limits: SignInLimits, idTokenKeys: IDTokenKeys, providers: IdentityProviders,
-        signIn: SignIn, database: TenantDatabase, refusals: RefusalLog, random: RandomBytes, logger: Logger
+        devices: DeviceAuthorizationStore, limits: SignInLimits, idTokenKeys: IDTokenKeys,
+        providers: IdentityProviders, signIn: SignIn, database: TenantDatabase, refusals: RefusalLog,
+        random: RandomBytes, logger: Logger
     ) {
         self.issuers = issuers
         self.directory = directory
         self.transactions = transactions
+        self.devices = devices
         self.limits = limits
         self.idTokenKeys = idTokenKeys
         self.providers = providers
@@ -109,9 +112,7 @@ package struct AuthorizationFlow: Sendable {
             var binding: String?
             if held.transaction.binding == nil {
                 // The first POST binds the transaction to this browser; upstream state comes only after it.
-                let value =
-                    browser.binding.flatMap { Base64URL.decode($0)?.count == 32 ? $0 : nil }
-                    ?? Base64URL.encode(random.generate(32))
+                let value = browser.boundValue ?? Base64URL.encode(random.generate(32))
                 held.transaction.binding = Base64URL.encode(sha256(value))
                 binding = value
             }
@@ -163,7 +164,7 @@ package struct AuthorizationFlow: Sendable {
     // MARK: Turning failures into answers
 
     /// Runs a step and turns whatever it throws into a page or a redirect, with the event a refusal is due.
-    private func answering(
+    func answering(
         _ visit: Visit, issuer: Issuer?, _ step: () async throws -> AuthorizationReply
     ) async -> AuthorizationReply {
         do {
@@ -258,16 +259,17 @@ package struct AuthorizationFlow: Sendable {
                 : OAuthError(.consentRequired, "The person has to consent.")
         }
         let transaction = AuthorizationTransaction(
-            issuer: issuer.id, client: addressed.client.id, redirectURI: addressed.redirect.text,
-            state: addressed.state,
-            codeChallenge: request.codeChallenge, nonce: request.nonce, boundKey: request.boundKey,
+            issuer: issuer.id, client: addressed.client.id,
+            destination: .redirect(
+                AuthorizationTransaction.Redirect(
+                    uri: addressed.redirect.text, state: addressed.state, codeChallenge: request.codeChallenge,
+                    nonce: request.nonce, boundKey: request.boundKey, expectedUser: hint?.user)),
             resourceScopes: request.resourceScopes, openIDScopes: request.openIDScopes, resource: place.resource.id,
             resourceOwner: place.resource.owner,
             organization: place.organization?.organization.id, loginHint: addressed.parameters["login_hint"],
             // Too old a session, somebody else's, or one that cannot be judged yet, is as good as none.
             mustSignIn: request.prompts.contains("login")
                 || ((request.maxAge != nil || hint != nil) && session == nil),
-            expectedUser: hint?.user,
             csrfToken: Base64URL.encode(random.generate(32)),
             binding: nil, stage: .start, createdAt: visit.now)
         return AuthorizationReply(try await page(of: try await transactions.create(transaction), visit))

@@ -8,16 +8,27 @@ extension AuthorizationFlow {
         let held: AuthorizationTransactionStore.Held
         let issuer: Issuer
         let client: Client
-        let redirect: RedirectURI
+        let destination: Destination
         let resource: Resource
+
+        /// Where the decision goes, as the client stands now.
+        enum Destination: Sendable {
+            case redirect(RedirectURI, AuthorizationTransaction.Redirect)
+            case device(tag: String, userCode: String)
+        }
 
         var transaction: AuthorizationTransaction { held.transaction }
 
         var requesting: RequestingClient {
-            RequestingClient(
+            let destination: RequestingClient.Destination =
+                switch self.destination {
+                case .redirect(let redirect, _):
+                    redirect.kind == .loopback ? .thisComputer(redirect.host) : .host(redirect.host)
+                case .device(_, let userCode): .device(userCode: userCode)
+                }
+            return RequestingClient(
                 name: client.name, documentHost: client.documentURL.flatMap { ResourceURI($0)?.host },
-                redirectHost: redirect.host, isLoopback: redirect.kind == .loopback,
-                isVerified: client.kind == .registered)
+                destination: destination, isVerified: client.kind == .registered)
         }
     }
 
@@ -26,12 +37,23 @@ extension AuthorizationFlow {
         let transaction = held.transaction
         guard let issuer = try await issuers.issuer(transaction.issuer), issuer.home.organization.status == .active,
             let client = try await catalog.client(transaction.client, in: issuer.home, at: visit.now),
-            client.isLive(at: visit.now),
-            let redirect = client.redirect(for: transaction.redirectURI),
+            client.isLive(at: visit.now), let destination = destination(of: transaction, client, issuer),
             let owner = try await catalog.snapshot(of: transaction.resourceOwner),
             let resource = owner.resources.first(where: { $0.id == transaction.resource }), resource.status == .active
         else { throw Refusal.page(.expired) }
-        return Scene(held: held, issuer: issuer, client: client, redirect: redirect, resource: resource)
+        return Scene(held: held, issuer: issuer, client: client, destination: destination, resource: resource)
+    }
+
+    /// - Returns: nil when the client may not be answered there any more.
+    private func destination(
+        of transaction: AuthorizationTransaction, _ client: Client, _ issuer: Issuer
+    ) -> Scene.Destination? {
+        switch transaction.destination {
+        case .redirect(let asked):
+            client.redirect(for: asked.uri).map { .redirect($0, asked) }
+        case .device(let tag, let userCode):
+            issuer.connectsDevices(of: client) ? .device(tag: tag, userCode: userCode) : nil
+        }
     }
 
     /// The page of the stage that a transaction is in.
@@ -107,8 +129,15 @@ extension AuthorizationFlow {
             resourceName: scene.resource.name, resourceURI: scene.resource.uri,
             scopes: scene.resource.scopes.filter { decision.effective.contains($0.name) },
             personalScopes: scene.transaction.openIDScopes.filter { $0 == "profile" || $0 == "email" },
-            withheld: wanted.filter { !decision.effective.contains($0) }, redirectTarget: scene.redirect.formAction,
+            withheld: wanted.filter { !decision.effective.contains($0) }, redirectTarget: scene.destination.formAction,
             staysConnected: scene.client.grantTypes.contains("refresh_token"))
+    }
+}
+
+extension AuthorizationFlow.Scene.Destination {
+    /// For the page's `form-action`; nil where no redirect follows.
+    fileprivate var formAction: String? {
+        if case .redirect(let redirect, _) = self { redirect.formAction } else { nil }
     }
 }
 

@@ -87,14 +87,7 @@ struct ValidRequest: Sendable {
                 .invalidRequest, "code_challenge_method must be S256 and code_challenge 43 characters of base64url.",
                 reason: "pkce_invalid")
         }
-        let asked = try Self.scopes(in: parameters["scope"])
-        let known = resource.scopes.map(\.name)
-        resourceScopes = known.filter(Set(asked).contains)
-        openIDScopes = OpenIDScope.all.filter(Set(asked).contains)
-        guard asked.isEmpty || !(resourceScopes.isEmpty && openIDScopes.isEmpty) else {
-            throw OAuthError(
-                .invalidScope, "None of the requested scopes exists for this resource.", reason: "scope_unknown")
-        }
+        (resourceScopes, openIDScopes) = try Self.known(try Self.scopes(in: parameters["scope"]), of: resource)
         prompts = Set((parameters["prompt"] ?? "").split(separator: " ").map(String.init))
         if prompts.contains("none"), prompts.count > 1 {
             throw OAuthError(.invalidRequest, "prompt=none stands alone.", reason: "prompt_invalid")
@@ -166,6 +159,20 @@ struct ValidRequest: Sendable {
             throw OAuthError(.invalidRequest, "dpop_jkt must be a SHA-256 thumbprint.", reason: "dpop_jkt_malformed")
         }
         return text
+    }
+
+    /// Those of the requested scopes that exist: unknown ones are dropped, but not all of them.
+    static func known(
+        _ asked: [String], of resource: Resource
+    ) throws(OAuthError) -> (resource: [String], openID: [String]) {
+        let wanted = Set(asked)
+        let known = resource.scopes.map(\.name).filter(wanted.contains)
+        let openID = OpenIDScope.all.filter(wanted.contains)
+        guard asked.isEmpty || !(known.isEmpty && openID.isEmpty) else {
+            throw OAuthError(
+                .invalidScope, "None of the requested scopes exists for this resource.", reason: "scope_unknown")
+        }
+        return (known, openID)
     }
 
     private static func maxAge(in text: String?) throws(OAuthError) -> Int? {

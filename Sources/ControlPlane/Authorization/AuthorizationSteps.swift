@@ -6,6 +6,8 @@ package enum AuthorizationStep: Sendable {
     case start(StartPage)
     /// Takes the code that was sent by mail.
     case code(CodePage)
+    /// Takes the code that a device shows (RFC 8628 §3.3).
+    case device(DevicePage)
     /// Page two: what the client may do if the person agrees.
     case consent(ConsentPage)
     /// Back to the client, with a code or an error. Always 303 after a POST (RFC 9700 §4.12).
@@ -19,18 +21,24 @@ package struct RequestingClient: Sendable, Equatable {
     package let name: String
     /// Host of the metadata document, for clients that have one.
     package let documentHost: String?
-    /// Host that gets the answer; for private-use schemes the scheme.
-    package let redirectHost: String
-    /// The redirect goes to this machine: any program on it may be the one that asks.
-    package let isLoopback: Bool
+    package let destination: Destination
     /// An administrator registered it by hand.
     package let isVerified: Bool
 
-    package init(name: String, documentHost: String?, redirectHost: String, isLoopback: Bool, isVerified: Bool) {
+    /// Where the answer goes.
+    package enum Destination: Sendable, Equatable {
+        /// Host that gets it; for private-use schemes the scheme.
+        case host(String)
+        /// The redirect goes to this machine: any program on it may be the one that asks.
+        case thisComputer(String)
+        /// Some device shows this code and waits; whose it is, nobody here can see.
+        case device(userCode: String)
+    }
+
+    package init(name: String, documentHost: String?, destination: Destination, isVerified: Bool) {
         self.name = name
         self.documentHost = documentHost
-        self.redirectHost = redirectHost
-        self.isLoopback = isLoopback
+        self.destination = destination
         self.isVerified = isVerified
     }
 }
@@ -72,6 +80,12 @@ package struct CodePage: Sendable, Equatable {
     package let problem: String?
 }
 
+package struct DevicePage: Sendable, Equatable {
+    package let csrfToken: String
+    /// What was wrong with the last attempt.
+    package let problem: String?
+}
+
 package struct ConsentPage: Sendable, Equatable {
     package let transaction: String
     package let csrfToken: String
@@ -86,8 +100,8 @@ package struct ConsentPage: Sendable, Equatable {
     package let personalScopes: [String]
     /// Scopes that were asked for and that policy does not allow this person.
     package let withheld: [String]
-    /// Where the answer goes, for the page's `form-action`: an origin, or a scheme with its colon.
-    package let redirectTarget: String
+    /// Where the answer goes, for the page's `form-action`: an origin, or a scheme with its colon; nil for a device.
+    package let redirectTarget: String?
     /// The client wants to stay connected while the person is away.
     package let staysConnected: Bool
 }
@@ -103,6 +117,8 @@ package struct ClientRedirect: Sendable, Equatable {
 
 package struct MessagePage: Sendable, Equatable {
     package enum Kind: String, Sendable {
+        /// Everything was done, and there is nowhere to send the person; 200.
+        case done
         /// The request itself is wrong; 400.
         case badRequest
         /// The person may not, or not yet; 403.

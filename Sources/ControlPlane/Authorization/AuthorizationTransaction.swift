@@ -44,16 +44,31 @@ package struct AuthorizationTransaction: Codable, Sendable {
         package let offered: [String]?
     }
 
+    /// Where the person's decision goes.
+    package enum Destination: Codable, Sendable {
+        /// Back through the browser, as a code (RFC 6749 §4.1.2).
+        case redirect(Redirect)
+        /// To a device that asks for it (RFC 8628 §3.4), by the tag of its authorization.
+        case device(tag: String, userCode: String)
+    }
+
+    /// What the client said about the code it wants.
+    package struct Redirect: Codable, Sendable {
+        package let uri: String
+        package let state: String?
+        package let codeChallenge: String
+        /// What the ID token has to repeat (OpenID Connect Core §3.1.2.1).
+        package let nonce: String?
+        /// The key that the code will be bound to (`dpop_jkt`, RFC 9449 §10).
+        package let boundKey: String?
+        /// Nobody else may answer (`id_token_hint`).
+        package let expectedUser: UserID?
+    }
+
     package let issuer: OrganizationID
     /// The registry is the issuer's own.
     package let client: ClientID
-    package let redirectURI: String
-    package let state: String?
-    package let codeChallenge: String
-    /// What the ID token has to repeat (OpenID Connect Core §3.1.2.1).
-    package let nonce: String?
-    /// The key that the code will be bound to (`dpop_jkt`, RFC 9449 §10).
-    package let boundKey: String?
+    package let destination: Destination
     /// Resource scopes asked for and known, in order; none means all.
     package let resourceScopes: [String]
     /// `openid profile email offline_access`, as far as asked for.
@@ -65,8 +80,6 @@ package struct AuthorizationTransaction: Codable, Sendable {
     package let loginHint: String?
     /// The person must prove who they are anew (`prompt=login`, a session older than `max_age`, or somebody else's).
     package let mustSignIn: Bool
-    /// Nobody else may answer (`id_token_hint`).
-    package let expectedUser: UserID?
     package let csrfToken: String
     /// SHA-256 of the browser-binding cookie, base64url; set by the first POST.
     package var binding: String?

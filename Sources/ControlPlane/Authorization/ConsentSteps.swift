@@ -29,14 +29,22 @@ extension AuthorizationFlow {
         _ visit: Visit
     ) async throws -> AuthorizationReply {
         try await refuse(
-            .authorizeDenied, in: person.organization, reason: "person_declined",
+            scene.destination.denial, in: person.organization, reason: "person_declined",
             actor: .user(person.user, session: person.session.description), client: scene.client.wireID, visit)
-        _ = try await transactions.save(held.with(stage: .finished))
-        return AuthorizationReply(
-            .redirect(
+        let step: AuthorizationStep
+        switch scene.destination {
+        case .redirect(let redirect, let asked):
+            step = .redirect(
                 ClientRedirect(
-                    error: OAuthError(.accessDenied, "The person did not allow it."), to: scene.redirect,
-                    state: scene.transaction.state, issuer: scene.issuer.url)))
+                    error: OAuthError(.accessDenied, "The person did not allow it."), to: redirect, state: asked.state,
+                    issuer: scene.issuer.url))
+        case .device(let tag, _):
+            // One that is over by now tells the device as much.
+            _ = try await devices.answer(tag, with: nil, at: visit.now)
+            step = .message(.deviceDeclined)
+        }
+        _ = try await transactions.save(held.with(stage: .finished))
+        return AuthorizationReply(step)
     }
 
     /// Writes consent, admission and events down in one transaction, and only then makes a code.
@@ -53,26 +61,45 @@ extension AuthorizationFlow {
                 person, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes), visit),
             at: visit.now)
         guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit) }
+        if case .device(let tag, _) = scene.destination, try await devices.pending(tag, at: visit.now) == nil {
+            throw Refusal.page(.deviceExpired)
+        }
         let answer = Answer(
-            issuer: scene.issuer.id, client: scene.client.id, nonce: scene.transaction.nonce, person: person,
+            issuer: scene.issuer.id, client: scene.client.id, nonce: scene.destination.nonce, person: person,
             resource: scene.resource,
             grantedScopes: decision.granted, openIDScopes: scene.transaction.openIDScopes)
-        let consented = answer.event(.consentGranted, decision, client: scene.client, visit, random)
-        let granted = answer.event(.authorizeGranted, decision, client: scene.client, visit, random)
+        let grantType = scene.destination.grantType
+        let consented = answer.event(
+            .consentGranted, decision, client: scene.client, grantType: grantType, visit, random)
+        let granted = answer.event(
+            scene.destination.approval, decision, client: scene.client, grantType: grantType, visit, random)
         try await write(consented, granted, decision, answer, scene, organization, visit)
         if scene.client.expiresAt != nil {
             try await clients.keep(scene.client.id, in: scene.client.registry)
         }
-        let code = AuthorizationCode(organization: id, tag: held.tag, random)
-        let record = answer.record(
-            for: code, redirectURI: scene.redirect.text, codeChallenge: scene.transaction.codeChallenge,
-            boundKey: scene.transaction.boundKey, at: visit.now)
-        try await transactions.store(record, for: code)
+        let step = try await deliver(answer, scene, held, visit)
         _ = try await transactions.save(held.with(stage: .finished))
-        return AuthorizationReply(
-            .redirect(
-                ClientRedirect(
-                    code: code, to: scene.redirect, state: scene.transaction.state, issuer: scene.issuer.url)))
+        return AuthorizationReply(step)
+    }
+
+    /// Puts what was allowed where the client gets it.
+    private func deliver(
+        _ answer: Answer, _ scene: Scene, _ held: AuthorizationTransactionStore.Held, _ visit: Visit
+    ) async throws -> AuthorizationStep {
+        switch scene.destination {
+        case .redirect(let redirect, let asked):
+            let code = AuthorizationCode(organization: answer.person.organization, tag: held.tag, random)
+            let record = answer.record(
+                for: code, redirectURI: redirect.text, codeChallenge: asked.codeChallenge, boundKey: asked.boundKey,
+                at: visit.now)
+            try await transactions.store(record, for: code)
+            return .redirect(ClientRedirect(code: code, to: redirect, state: asked.state, issuer: scene.issuer.url))
+        case .device(let tag, _):
+            guard try await devices.answer(tag, with: answer.authorization, at: visit.now) else {
+                return .message(.deviceExpired)
+            }
+            return .message(.deviceConnected)
+        }
     }
 
     private func write(
@@ -100,5 +127,34 @@ extension AuthorizationFlow {
             return admission.status
         }
         guard status == .active else { throw Refusal.page(status == .pending ? .clientPending : .clientDenied) }
+    }
+}
+
+extension AuthorizationFlow.Scene.Destination {
+    fileprivate var nonce: String? {
+        if case .redirect(_, let asked) = self { asked.nonce } else { nil }
+    }
+
+    fileprivate var grantType: String {
+        switch self {
+        case .redirect: "authorization_code"
+        case .device: DeviceCodeGrant.type
+        }
+    }
+
+    /// What the log calls it when the person allows it.
+    fileprivate var approval: AuditEventType {
+        switch self {
+        case .redirect: .authorizeGranted
+        case .device: .deviceApproved
+        }
+    }
+
+    /// What the log calls it when the person declines.
+    fileprivate var denial: AuditEventType {
+        switch self {
+        case .redirect: .authorizeDenied
+        case .device: .deviceDenied
+        }
     }
 }

@@ -71,6 +71,21 @@ extension MessagePage {
         explanation: "An administrator decided that it may not be connected.",
         advice: "If you need it, ask an administrator of your organization.", errorCode: "access_denied")
 
+    static let deviceConnected = MessagePage(
+        kind: .done, title: "Your device is connected",
+        explanation: "It notices by itself within a few seconds.",
+        advice: "You can close this page and go on there.")
+
+    static let deviceDeclined = MessagePage(
+        kind: .done, title: "Nothing was connected",
+        explanation: "The device was told that you declined.",
+        advice: "You can close this page. If you did not start this, tell your administrator how you came by the code.")
+
+    static let deviceExpired = MessagePage(
+        kind: .expired, title: "This code is no longer valid",
+        explanation: "It was answered before, or the device waited longer than ten minutes. Nothing was connected.",
+        advice: "Start again on the device; it then shows a new code.")
+
     static let additionalFactor = MessagePage(
         kind: .refused, title: "Your organization asks for a second factor",
         explanation:

@@ -14,6 +14,7 @@ package import Tenancy
 package struct SignInLimits: Sendable {
     private static let codes = (perSource: Int64(10), inAll: Int64(40), window: Duration.seconds(600))
     private static let guesses = (perSource: Int64(20), inAll: Int64(200), window: Duration.seconds(3600))
+    private static let userCodes = (perSource: Int64(20), window: Duration.seconds(600))
 
     private let redis: RedisClient
 
@@ -38,6 +39,15 @@ package struct SignInLimits: Sendable {
         let here = try await count("guesses", place, source ?? "-", window: Self.guesses.window)
         guard here <= Self.guesses.perSource else { return false }
         return try await count("guesses", place, nil, window: Self.guesses.window) <= Self.guesses.inAll
+    }
+
+    /// Counts one more entry of a device's code; false when there were too many (RFC 8628 §5.1).
+    ///
+    /// By source alone: one count for all of them would let anybody keep everybody out, and 34 bits outlast what many
+    /// sources can try while a code lives.
+    package func mayEnterUserCode(from source: String?) async throws -> Bool {
+        try await count("user_codes", Place(email: "", organization: nil), source ?? "-", window: Self.userCodes.window)
+            <= Self.userCodes.perSource
     }
 
     /// Starts counting anew for somebody who proved who they are; best effort.

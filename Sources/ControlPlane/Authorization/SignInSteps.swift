@@ -206,8 +206,13 @@ extension AuthorizationFlow {
         guard organization.organization.status == .active, organization.mayUse(scene.resource),
             let user = try await users.find(session.user, in: id), user.status == .active
         else { throw Refusal.page(.disabled) }
-        if let expected = held.transaction.expectedUser, expected != user.id {
-            return try await refuseOther(than: expected, session, in: organization, scene, visit)
+        if case .redirect(let redirect, let asked) = scene.destination, let expected = asked.expectedUser,
+            expected != user.id
+        {
+            try await refuseOther(session, in: organization, scene, visit)
+            let error = OAuthError(.loginRequired, "Somebody else signed in than id_token_hint names.")
+            return AuthorizationReply(
+                .redirect(ClientRedirect(error: error, to: redirect, state: asked.state, issuer: scene.issuer.url)))
         }
         try await checkAdmission(of: scene.client, by: organization, session, visit)
         func person(offered: [String]?) -> AuthorizationTransaction.SignedIn {
@@ -232,17 +237,12 @@ extension AuthorizationFlow {
 
     /// Somebody else signed in than the client said it is about; it gets nobody (OpenID Connect Core §3.1.2.1).
     private func refuseOther(
-        than expected: UserID, _ session: Session, in organization: TenantSnapshot, _ scene: Scene, _ visit: Visit
-    ) async throws -> AuthorizationReply {
+        _ session: Session, in organization: TenantSnapshot, _ scene: Scene, _ visit: Visit
+    ) async throws {
         try await refuse(
             .authorizeDenied, in: organization.organization.id, reason: "another_person",
             actor: .user(session.user, session: session.id.description), client: scene.client.wireID, visit)
         _ = try await transactions.save(scene.held.with(stage: .finished))
-        return AuthorizationReply(
-            .redirect(
-                ClientRedirect(
-                    error: OAuthError(.loginRequired, "Somebody else signed in than id_token_hint names."),
-                    to: scene.redirect, state: scene.transaction.state, issuer: scene.issuer.url)))
     }
 
     /// Meets the client on behalf of the organization, or says that it may not be connected.
@@ -291,10 +291,13 @@ extension AuthorizationFlow {
         case .misconfigured: page = .misconfigured(pending.shown)
         default: page = .providerUnavailable
         }
-        let answer = ClientRedirect(
-            error: OAuthError(.temporarilyUnavailable, "The identity provider of the organization is not available."),
-            to: scene.redirect, state: held.transaction.state, issuer: scene.issuer.url)
-        page.wayBack = MessagePage.WayBack(host: scene.redirect.host, location: answer.location)
+        if case .redirect(let redirect, let asked) = scene.destination {
+            let answer = ClientRedirect(
+                error: OAuthError(
+                    .temporarilyUnavailable, "The identity provider of the organization is not available."),
+                to: redirect, state: asked.state, issuer: scene.issuer.url)
+            page.wayBack = MessagePage.WayBack(host: redirect.host, location: answer.location)
+        }
         throw Refusal.page(page)
     }
 

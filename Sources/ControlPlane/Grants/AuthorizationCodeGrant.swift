@@ -26,17 +26,15 @@ struct AuthorizationCodeGrant: Sendable {
             try await refuseSpent(code, verifier, first)
         }
         try await check(record, code, verifier, presented, first)
-        // A guard may move once between reading and writing; then everything is decided again, the client included.
-        var attempt = first
-        for turn in 0..<2 {
-            if turn > 0 { attempt = try await issuance.attempt(call) }
-            if let tokens = try await issue(record, code, presented, attempt) { return tokens }
-            if try await issuance.grants.redeemed(code.digest, in: code.organization) != nil {
-                try await refuseSpent(code, verifier, attempt)
-            }
-            try await issuance.doubt(code.organization)
+        let tokens = try await issuance.connect(
+            record.authorization,
+            spending: GrantStore.SpentCode(digest: code.digest, codeChallenge: record.codeChallenge),
+            resources: presented.resources, first, call
+        ) { attempt in
+            try await refuseSpent(code, verifier, attempt)
         }
-        throw TokenIssuance.invalidGrant("no_longer_allowed")
+        await issuance.transactions.forget(code)
+        return tokens
     }
 
     /// In the RFC's order; a wrong issuer or client leaves the code as it was, a wrong verifier is counted.
@@ -55,18 +53,6 @@ struct AuthorizationCodeGrant: Sendable {
             try await issuance.transactions.countFailure(of: code)
             throw TokenIssuance.invalidGrant("verifier_wrong")
         }
-    }
-
-    /// - Returns: nil when the statement changed nothing: the code was spent, or a guard moved.
-    private func issue(
-        _ record: CodeRecord, _ code: AuthorizationCode, _ presented: Presented, _ attempt: TokenIssuance.Attempt
-    ) async throws -> IssuedTokens? {
-        let spent = GrantStore.SpentCode(digest: code.digest, codeChallenge: record.codeChallenge)
-        let tokens = try await issuance.connect(
-            record.authorization, spending: spent, resources: presented.resources, grantType: "authorization_code",
-            attempt)
-        if tokens != nil { await issuance.transactions.forget(code) }
-        return tokens
     }
 
     /// A code that Redis does not know, or that was spent: if the one who presents it could have redeemed it, somebody else

@@ -5,14 +5,35 @@ import Tenancy
 
 extension TokenIssuance {
     /// Makes the grant that a person allowed, with its first tokens, and spends what the client presented for it: one
-    /// statement, at most once.
+    /// statement, at most once, however many servers try (RFC 6749 §10.5).
     ///
-    /// Policy decides again, over what the person saw.
     /// - Parameters:
     ///   - code: what is spent, whatever the grant type calls it.
     ///   - resources: what the token request names; it may only repeat what was granted.
-    /// - Returns: nil when the statement changed nothing: the code was spent, or a guard moved.
+    ///   - refuseSpent: says what it means that somebody spent the code before.
     func connect(
+        _ authorization: Authorization, spending code: GrantStore.SpentCode, resources: [String],
+        _ first: Attempt, _ call: Call, refuseSpent: (Attempt) async throws -> Never
+    ) async throws -> IssuedTokens {
+        // A guard may move once between reading and writing; then everything is decided again, the client included.
+        var attempt = first
+        for turn in 0..<2 {
+            if turn > 0 { attempt = try await self.attempt(call) }
+            let tokens = try await connect(
+                authorization, spending: code, resources: resources, grantType: call.grantType, attempt)
+            if let tokens { return tokens }
+            if try await grants.redeemed(code.digest, in: authorization.organization) != nil {
+                try await refuseSpent(attempt)
+            }
+            try await doubt(authorization.organization)
+        }
+        throw Self.invalidGrant("no_longer_allowed")
+    }
+
+    /// Policy decides again, over what the person saw.
+    ///
+    /// - Returns: nil when the statement changed nothing: the code was spent, or a guard moved.
+    private func connect(
         _ authorization: Authorization, spending code: GrantStore.SpentCode, resources: [String], grantType: String,
         _ attempt: Attempt
     ) async throws -> IssuedTokens? {

@@ -65,8 +65,11 @@ extension Issuer {
 
     /// `grant_types_supported` (RFC 8414 §2); the token endpoint knows no others.
     package var grantTypesSupported: [String] {
+        var types = ["authorization_code", "refresh_token"]
         // A service client belongs to one organization, so the platform has none.
-        ["authorization_code", "refresh_token"] + (kind == .organization ? ["client_credentials"] : [])
+        if kind == .organization { types.append("client_credentials") }
+        if connectsDevices { types.append(DeviceCodeGrant.type) }
+        return types
     }
 
     /// `scopes_supported`: the OpenID words and the scopes of the default resource, never a union over tenants.

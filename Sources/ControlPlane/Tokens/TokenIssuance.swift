@@ -11,6 +11,7 @@ package struct TokenIssuance: Sendable {
     let authentication: ClientAuthentication
     let transactions: AuthorizationTransactionStore
     let idTokenKeys: IDTokenKeys
+    let devices: DeviceAuthorizationStore
     let grants: GrantStore
     let remembered: RememberedGrants
     let issued: IssuedTokenStore
@@ -21,14 +22,15 @@ package struct TokenIssuance: Sendable {
 
     package init(
         issuers: IssuerDirectory, authentication: ClientAuthentication, transactions: AuthorizationTransactionStore,
-        idTokenKeys: IDTokenKeys, database: TenantDatabase, refusals: RefusalLog, housekeeping: Housekeeping,
-        remembered: RememberedGrants,
+        devices: DeviceAuthorizationStore, idTokenKeys: IDTokenKeys, database: TenantDatabase, refusals: RefusalLog,
+        housekeeping: Housekeeping, remembered: RememberedGrants,
         random: RandomBytes
     ) {
         self.issuers = issuers
         self.authentication = authentication
         self.transactions = transactions
         self.idTokenKeys = idTokenKeys
+        self.devices = devices
         grants = GrantStore(database: database)
         issued = IssuedTokenStore(database: database)
         self.database = database
@@ -90,10 +92,7 @@ package struct TokenIssuance: Sendable {
         let call = Call(
             credentials: credentials, grantType: request.grantType, issuer: issuer, boundKey: boundKey, request: info,
             now: now)
-        var client: Client?
-        do {
-            let attempt = try await attempt(call, isRepeat: false)
-            client = attempt.client
+        return try await answering(call) { attempt in
             switch request {
             case .authorizationCode(let code, let redirectURI, let verifier, let resources):
                 let presented = AuthorizationCodeGrant.Presented(
@@ -105,7 +104,19 @@ package struct TokenIssuance: Sendable {
             case .clientCredentials(let scope, let resources):
                 return try await ClientCredentialsGrant(issuance: self).redeem(
                     scope: scope, resources: resources, attempt, call)
+            case .deviceCode(let code, let resources):
+                return try await DeviceCodeGrant(issuance: self).redeem(code, resources: resources, attempt, call)
             }
+        }
+    }
+
+    /// Proves the client and answers it; a refusal is written down before the client hears of it.
+    func answering<Answer>(_ call: Call, _ answer: (Attempt) async throws -> Answer) async throws -> Answer {
+        var client: Client?
+        do {
+            let attempt = try await attempt(call, isRepeat: false)
+            client = attempt.client
+            return try await answer(attempt)
         } catch let error as OAuthError {
             try await record(error, client: client, call)
             throw error
@@ -116,7 +127,12 @@ package struct TokenIssuance: Sendable {
 
     /// Writes a refusal down. What the store itself could not do is not a refusal.
     private func record(_ error: OAuthError, client: Client?, _ call: Call) async throws {
-        guard error.code != .temporarilyUnavailable, error.code != .serverError else { return }
+        switch error.code {
+        case .temporarilyUnavailable, .serverError: return
+        // A device that waits was refused nothing.
+        case .authorizationPending, .slowDown: return
+        default: break
+        }
         // Anybody can register a dynamic client, so its secret makes nobody an authenticated party.
         let isKnown = client.map { $0.isConfidential && $0.kind != .dynamic } ?? false
         let event = AuditEvent(

@@ -9,12 +9,15 @@ package enum TokenRequest: Sendable {
     case refreshToken(token: Secret, scope: String?, resources: [String])
     /// RFC 6749 §4.4.2.
     case clientCredentials(scope: String?, resources: [String])
+    /// RFC 8628 §3.4.
+    case deviceCode(code: String, resources: [String])
 
     package var grantType: String {
         switch self {
         case .authorizationCode: "authorization_code"
         case .refreshToken: "refresh_token"
         case .clientCredentials: "client_credentials"
+        case .deviceCode: DeviceCodeGrant.type
         }
     }
 }

@@ -48,7 +48,7 @@ extension Templates {
         <button class="secondary" type="submit" name="decision" value="deny">Deny</button>
         {{/mayAllow}}
         {{^mayAllow}}
-        <button class="primary" type="submit" name="decision" value="deny">Go back to <bdi>{{client.name}}</bdi></button>
+        <button class="primary" type="submit" name="decision" value="deny">{{#client.destination}}Go back to <bdi>{{client.name}}</bdi>{{/client.destination}}{{#client.userCode}}Close{{/client.userCode}}</button>
         {{/mayAllow}}
         </div>
         </form>

@@ -34,19 +34,25 @@ extension Templates {
         {{/resourceURI}}
         {{#client.documentHost}}<div><dt>Published by</dt><dd class="address"><bdi>{{.}}</bdi></dd></div>
         {{/client.documentHost}}
-        <div><dt>Answer goes to</dt><dd class="address"><bdi>{{client.destination}}</bdi></dd></div>
+        {{#client.destination}}<div><dt>Answer goes to</dt><dd class="address"><bdi>{{.}}</bdi></dd></div>
+        {{/client.destination}}
+        {{#client.userCode}}<div><dt>Code on the device</dt><dd class="user-code"><bdi>{{.}}</bdi></dd></div>
+        {{/client.userCode}}
         </dl>
+        {{#client.userCode}}
+        <div class="note warning" role="note">
+        <p><strong>Is the device before you?</strong> Go on only if you started this yourself, on a device you have before you, and it shows exactly this code. If somebody sent you the code or the link to this page, close it: they would be connected as you.</p>
+        </div>
+        {{/client.userCode}}
         {{#client.isLoopback}}
         <div class="note warning" role="note">
         <p><strong>Did you start this yourself?</strong> The answer goes to a program on this computer, and any program on it can call itself <bdi>{{client.name}}</bdi>. Go on only if you just connected from an application you trust.</p>
         </div>
         {{/client.isLoopback}}
-        {{^client.isLoopback}}
-        {{^client.isVerified}}
+        {{#client.isStranger}}
         <div class="note" role="note">
         <p><strong>Not verified.</strong> This application chose its own name. Check that the address above is one you expect.</p>
         </div>
-        {{/client.isVerified}}
-        {{/client.isLoopback}}
+        {{/client.isStranger}}
         """#
 }

@@ -66,6 +66,7 @@ extension Templates {
         .facts dt { color: var(--soft); font-size: .875rem; line-height: 1.6; }
         .facts dd { margin: 0; font-weight: 550; min-width: 0; }
         .facts .address { font-size: .875rem; font-weight: 500; line-height: 1.6; }
+        .facts .user-code { font-size: 1.15rem; font-weight: 650; letter-spacing: .12em; font-variant-numeric: tabular-nums; }
         @media (max-width: 22rem) { .facts div { grid-template-columns: 1fr; } }
         .note { margin: 0 0 1.1rem; padding: .75rem .9rem; border-radius: .75rem; background: var(--tint); font-size: .9rem; }
         .note p { margin: 0; }

@@ -5,7 +5,8 @@
 enum Templates {
     /// By the name that other templates and ``Pages`` know them by.
     static let all: [(name: String, template: String)] = [
-        ("layout", layout), ("asking", asking), ("start", start), ("code", code), ("consent", consent),
+        ("layout", layout), ("asking", asking), ("start", start), ("code", code), ("device", device),
+        ("consent", consent),
         ("message", message), ("home", home),
     ]
 }
