@@ -147,7 +147,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "ControlPlaneTests",
-            dependencies: ["TestSupport", "ControlPlane", "Tenancy", "Keys", "Redis", logging],
+            dependencies: ["TestSupport", "ControlPlane", "Audit", "Tenancy", "Keys", "Redis", logging],
             swiftSettings: strict),
         .testTarget(
             name: "APITests",

@@ -75,4 +75,11 @@ package struct Grant: Sendable, Equatable {
     package func isLive(at now: Date) -> Bool {
         status == .active && expiresAt > now && idleExpiresAt > now
     }
+
+    /// Whether it lives by what its organization wants by now, too: shorter lifetimes end older connections, longer ones
+    /// leave them the end they were given.
+    package func isLive(at now: Date, under settings: OrganizationSettings) -> Bool {
+        isLive(at: now) && createdAt + Double(settings.grantLifetimeSeconds) > now
+            && lastUsedAt + Double(settings.grantIdleLifetimeSeconds) > now
+    }
 }

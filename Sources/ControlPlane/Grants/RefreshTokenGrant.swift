@@ -27,7 +27,7 @@ struct RefreshTokenGrant: Sendable {
         // Each turn reads anew: a lost race is classified from what stands now, never from an old snapshot.
         for turn in 0..<4 {
             if turn > 0 { attempt = try await issuance.attempt(call) }
-            if turn == 0, let grant = remembered(presented, attempt) {
+            if turn == 0, let grant = try await remembered(presented, attempt) {
                 if let tokens = try await issue(.current, presented, grant, narrowed, resources, attempt) {
                     return tokens
                 }
@@ -40,7 +40,7 @@ struct RefreshTokenGrant: Sendable {
             guard let family = state.grant.family, family.familyDigest == presented.familyDigest else {
                 throw TokenIssuance.invalidGrant("token_unknown")
             }
-            try checkLife(of: state, attempt)
+            try await checkLife(of: state, in: presented.organization, attempt)
             let standing = try await standing(of: presented, in: family, attempt)
             if case .reused = standing {
                 try await issuance.revoke(state.grant.id, in: presented.organization, as: .tokenReuseDetected, attempt)
@@ -53,11 +53,19 @@ struct RefreshTokenGrant: Sendable {
         throw OAuthError.unavailable(nil)
     }
 
-    private func remembered(_ presented: RefreshToken, _ attempt: TokenIssuance.Attempt) -> Grant? {
+    private func remembered(
+        _ presented: RefreshToken, _ attempt: TokenIssuance.Attempt
+    ) async throws -> Grant? {
         guard let grant = issuance.remembered.grant(of: presented, at: attempt.now), grant.issuer == attempt.issuer.id,
-            grant.client == attempt.client.id
+            grant.client == attempt.client.id,
+            try await isLive(grant, in: presented.organization, at: attempt.now)
         else { return nil }
         return grant
+    }
+
+    private func isLive(_ grant: Grant, in organization: OrganizationID, at now: Date) async throws -> Bool {
+        guard let home = try await issuance.catalog.snapshot(of: organization) else { return false }
+        return grant.isLive(at: now, under: home.organization.settings)
     }
 
     private func state(
@@ -70,9 +78,13 @@ struct RefreshTokenGrant: Sendable {
         return state
     }
 
-    private func checkLife(of state: GrantStore.State, _ attempt: TokenIssuance.Attempt) throws {
+    private func checkLife(
+        of state: GrantStore.State, in organization: OrganizationID, _ attempt: TokenIssuance.Attempt
+    ) async throws {
         guard state.grant.status == .active else { throw TokenIssuance.invalidGrant("grant_revoked") }
-        guard state.grant.isLive(at: attempt.now) else { throw TokenIssuance.invalidGrant("grant_expired") }
+        guard try await isLive(state.grant, in: organization, at: attempt.now) else {
+            throw TokenIssuance.invalidGrant("grant_expired")
+        }
         guard state.user == .active else { throw TokenIssuance.invalidGrant("user_disabled") }
         guard state.admission == .active else { throw TokenIssuance.invalidGrant("client_not_admitted") }
     }
@@ -88,7 +100,8 @@ struct RefreshTokenGrant: Sendable {
             let organization = try await issuance.catalog.snapshot(of: presented.organization)
         else { return .reused }
         let grace = Double(min(30, max(0, organization.organization.settings.refreshGraceSeconds)))
-        guard attempt.now.timeIntervalSince(spentAt) < grace else { return .reused }
+        // Without a window nothing is young enough, not even what a clock ahead of ours spent in our future.
+        guard grace > 0, attempt.now.timeIntervalSince(spentAt) < grace else { return .reused }
         do {
             return .retried(successor: try presented.successor(sealed: sealed))
         } catch {
