@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 package import Logging
 import ServiceLifecycle
 import Synchronization
@@ -7,7 +7,7 @@ package import Tenancy
 /// Removes what time has made worthless: sealed successors whose grace is over, registrations that nobody used, and
 /// assertions that ended.
 ///
-/// Each minute it looks after the organizations in which this node rotated refresh tokens; each hour, and at start, after
+/// Each minute it looks after the grants whose refresh tokens this node rotated; each hour, and at start, after
 /// all of them, for what other nodes left behind. Nothing depends on it being punctual: what is over is refused by its own
 /// date, and a sealed successor opens for the holder of the token before it alone.
 package final class Housekeeping: Service {
@@ -23,8 +23,10 @@ package final class Housekeeping: Service {
     private let accessTokens: AccessTokenStore
     private let clock: WallClock
     private let logger: Logger
-    /// Where something will have to be erased.
-    private let expected = Mutex<Set<OrganizationID>>([])
+    /// Grants that this node rotated, and when last: their sealed successors will have to be erased.
+    private let rotated = Mutex<[OrganizationID: [GrantID: Date]]>([:])
+    /// Beyond so many of one organization the hourly round does it.
+    private static let mostRotated = 100_000
 
     package init(database: TenantDatabase, clock: WallClock, logger: Logger) {
         organizations = OrganizationStore(database: database)
@@ -36,9 +38,12 @@ package final class Housekeeping: Service {
         self.logger = logger
     }
 
-    /// A refresh token of this organization was rotated on this node.
-    package func expectErasure(in organization: OrganizationID) {
-        expected.withLock { _ = $0.insert(organization) }
+    /// A refresh token of this grant was rotated on this node.
+    package func expectErasure(of grant: GrantID, in organization: OrganizationID, at now: Date) {
+        rotated.withLock { rotated in
+            guard (rotated[organization]?.count ?? 0) < Self.mostRotated else { return }
+            rotated[organization, default: [:]][grant] = now
+        }
     }
 
     package func run() async throws {
@@ -62,17 +67,22 @@ package final class Housekeeping: Service {
     }
 
     private func eraseExpected() async throws {
-        // Rotations of the last seconds are too young: their organizations are looked at once more.
-        let due = expected.withLock { expected in
-            defer { expected = [] }
-            return expected
+        let end = clock.now() - Self.grace
+        let due = rotated.withLock { rotated in
+            var due: [OrganizationID: [GrantID: Date]] = [:]
+            for (organization, grants) in rotated {
+                let over = grants.filter { $0.value < end }
+                guard !over.isEmpty else { continue }
+                due[organization] = over
+                rotated[organization] = over.count == grants.count ? nil : grants.filter { $0.value >= end }
+            }
+            return due
         }
-        for organization in due {
+        for (organization, grants) in due {
             do {
-                try await grants.eraseSuccessors(olderThan: clock.now() - Self.grace, in: organization)
-                if try await grants.hasSuccessors(in: organization) { expectErasure(in: organization) }
+                try await self.grants.eraseSuccessors(of: Array(grants.keys), olderThan: end, in: organization)
             } catch {
-                expectErasure(in: organization)
+                for (grant, date) in grants { expectErasure(of: grant, in: organization, at: date) }
                 throw error
             }
         }

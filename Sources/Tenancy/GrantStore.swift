@@ -297,7 +297,25 @@ package struct GrantStore: Sendable {
         AND \(EpochGuard.condition(organization: "$13", platform: "$14"))
         """
 
-    /// Erases the sealed successors that no retry may ask for any more.
+    /// Erases the sealed successors of these grants that no retry may ask for any more.
+    package func eraseSuccessors(
+        of grants: [GrantID], olderThan moment: Date, in organization: OrganizationID
+    ) async throws {
+        // In pieces, so that no rotation waits long for a row.
+        for start in stride(from: 0, to: grants.count, by: 500) {
+            let some = grants[start..<min(start + 500, grants.count)].map(\.uuid)
+            try await database.transaction(organization) { transaction in
+                _ = try await transaction.query(
+                    """
+                    UPDATE "grant" SET successor_sealed = NULL
+                     WHERE organization_id = \(organization) AND id = ANY(\(some)) AND previous_at < \(moment)
+                       AND successor_sealed IS NOT NULL
+                    """)
+            }
+        }
+    }
+
+    /// The same for all grants of an organization; looks at each of them.
     package func eraseSuccessors(olderThan moment: Date, in organization: OrganizationID) async throws {
         try await database.transaction(organization) { transaction in
             _ = try await transaction.query(
@@ -306,16 +324,6 @@ package struct GrantStore: Sendable {
                  WHERE organization_id = \(organization) AND previous_at < \(moment) AND successor_sealed IS NOT NULL
                 """)
         }
-    }
-
-    /// Whether any sealed successor is left.
-    package func hasSuccessors(in organization: OrganizationID) async throws -> Bool {
-        try await !database.read(
-            organization,
-            """
-            SELECT 1 AS one FROM "grant" WHERE organization_id = \(organization) AND successor_sealed IS NOT NULL LIMIT 1
-            """
-        ) { _ in }.isEmpty
     }
 
     // MARK: Ending

@@ -142,8 +142,10 @@ struct RefreshTokenGrant: Sendable {
                 idleExpiresAt: attempt.now + Double(settings.grantIdleLifetimeSeconds))
             outcome = try await issuance.grants.rotate(
                 rotation, in: presented.organization, guardedBy: target.guardian, recording: event, at: attempt.now)
-            if outcome.isDone { issuance.remembered.remember(grant.rotated(rotation, at: attempt.now)) }
-            issuance.housekeeping.expectErasure(in: presented.organization)
+            if outcome.isDone {
+                issuance.remembered.remember(grant.rotated(rotation, at: attempt.now))
+                issuance.housekeeping.expectErasure(of: grant.id, in: presented.organization, at: attempt.now)
+            }
         case .retried(let sealed):
             successor = sealed
             let event = issuance.event(
