@@ -66,7 +66,7 @@ let package = Package(
         .target(
             name: "ControlPlane",
             dependencies: [
-                "Identity", "Audit", "Tenancy", "Keys", "Postgres", "Redis", logging, lifecycle,
+                "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis", logging, lifecycle,
             ],
             swiftSettings: strict),
         .target(
@@ -147,7 +147,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "ControlPlaneTests",
-            dependencies: ["TestSupport", "ControlPlane", "Audit", "Tenancy", "Keys", "Redis", logging],
+            dependencies: ["TestSupport", "ControlPlane", "Audit", "Tenancy", "Keys", "Outbound", "Redis", logging],
             swiftSettings: strict),
         .testTarget(
             name: "APITests",

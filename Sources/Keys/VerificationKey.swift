@@ -163,12 +163,12 @@ package struct VerificationKey: Sendable {
         }
     }
 
-    /// The key as a JSON object with the public members, `alg`, `kid` and `use` = `sig` (RFC 7517 §4).
-    package func jwk(keyID: String) -> [UInt8] {
+    /// The key as a JSON object with the public members, `alg`, `use` = `sig`, and `kid` if it has one (RFC 7517 §4).
+    package func jwk(keyID: String?) -> [UInt8] {
         JSONWriter.object(capacity: 512) { json in
             members.write(to: &json)
             json.string("alg", algorithm.rawValue)
-            json.string("kid", keyID)
+            if let keyID { json.string("kid", keyID) }
             json.string("use", "sig")
         }
     }

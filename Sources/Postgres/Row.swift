@@ -98,6 +98,10 @@ package struct Row: Sendable {
         }
     }
 
+    package func isNull(_ column: String) throws(PostgresError) -> Bool {
+        try field(column).isNull
+    }
+
     /// The bytes of a `json` or `jsonb` column as the server writes them.
     package func jsonBytes(_ column: String) throws(PostgresError) -> [UInt8] {
         try field(column).withBytes { Array($0) }

@@ -85,5 +85,6 @@ func withAdministration(
     }
     await services.lanes.close()
     services.identityOutbound.shutdown()
+    services.clientOutbound.shutdown()
     try result.get()
 }

@@ -44,6 +44,9 @@ struct ServerConfiguration: Sendable {
     /// Key `GATEHOUSE_REMEMBERED_GRANTS`: how many grants a node remembers as it last wrote them, so that their next
     /// refresh needs no read; about 700 bytes each. Default 16,384; 0 remembers none.
     var rememberedGrants: Int
+    /// Key `GATEHOUSE_OUTBOUND_CA_FILE`: PEM file of certificates that are trusted beside the system's when clients'
+    /// documents and keys are read.
+    var outboundTrustRoots: String?
     /// Key `GATEHOUSE_LOG_FORMAT`: json (default) or text. Key `GATEHOUSE_LOG_LEVEL`, default info.
     var logFormat: LogFormat
     var logLevel: Logger.Level
@@ -169,6 +172,10 @@ extension ServerConfiguration {
         registration.quota = reader.number(
             "GATEHOUSE_REGISTRATION_QUOTA", default: registration.quota, in: 1...100_000_000)
         let rememberedGrants = reader.number("GATEHOUSE_REMEMBERED_GRANTS", default: 16_384, in: 0...10_000_000)
+        let outboundTrustRoots = reader.value("GATEHOUSE_OUTBOUND_CA_FILE")
+        if let file = outboundTrustRoots, !FileManager.default.isReadableFile(atPath: file) {
+            reader.complain("GATEHOUSE_OUTBOUND_CA_FILE: \(file) cannot be read.")
+        }
         let port = reader.number(
             "GATEHOUSE_PORT", default: reader.number("OAUTH_PORT", default: 8001, in: 0...65_535), in: 0...65_535)
         let internalPort = reader.number("GATEHOUSE_INTERNAL_PORT", default: 9464, in: 0...65_535)
@@ -189,7 +196,8 @@ extension ServerConfiguration {
             olderMasterKeys: Array(keys.dropFirst()),
             trustedProxies: proxies,
             identity: identity, stytchHosts: hosts, registration: registration,
-            rememberedGrants: rememberedGrants, logFormat: format, logLevel: level)
+            rememberedGrants: rememberedGrants, outboundTrustRoots: outboundTrustRoots, logFormat: format,
+            logLevel: level)
     }
 
     /// Plain http is for loopback: everywhere else tokens would travel in the clear.

@@ -72,6 +72,7 @@ struct Serve: AsyncParsableCommand {
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         try await group.run()
         services.identityOutbound.shutdown()
+        services.clientOutbound.shutdown()
     }
 
     /// Refuses a schema older than this program, and roles that row-level security does not bind.

@@ -19,6 +19,7 @@ struct Services {
     let database: TenantDatabase
     let redis: RedisClient
     let identityOutbound: OutboundClient
+    let clientOutbound: OutboundClient
     let secrets: TenantSecrets
     let catalog: TenantCatalog
     let refusals: RefusalLog
@@ -57,7 +58,19 @@ struct Services {
         housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
 
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
-        let directory = ClientDirectory(catalog: catalog)
+        let registration = ClientRegistration(
+            database: database, refusals: refusals, settings: configuration.registration, random: random)
+        clientOutbound = try OutboundClient(
+            policy: DocumentFetcher.outboundPolicy(
+                allowLoopback: configuration.isDevelopment, trustRoots: configuration.outboundTrustRoots),
+            logger: logger)
+        let fetcher = DocumentFetcher(outbound: clientOutbound)
+        let directory = ClientDirectory(
+            catalog: catalog,
+            documents: ClientDocuments(
+                catalog: catalog, database: database, fetcher: fetcher, registration: registration, random: random))
+        let authentication = ClientAuthentication(
+            clients: directory, keys: PublishedKeys(fetcher: fetcher), database: database, random: random)
         let transactions = AuthorizationTransactionStore(redis: redis, random: random)
         let devices = DeviceAuthorizationStore(redis: redis, random: random)
         let providers = IdentityProviders(
@@ -68,7 +81,6 @@ struct Services {
             limits: SignInLimits(redis: redis), idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
-        let authentication = ClientAuthentication(clients: directory)
         let tokens = TokenIssuance(
             issuers: issuers, authentication: authentication, transactions: transactions,
             devices: devices, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
@@ -80,8 +92,6 @@ struct Services {
             refusals: refusals, random: random)
         let revocation = Revocation(
             authentication: authentication, verifier: verifier, database: database, refusals: refusals, random: random)
-        let registration = ClientRegistration(
-            database: database, refusals: refusals, settings: configuration.registration, random: random)
         api = APIServices(
             settings: EdgeSettings(publicURL: configuration.publicURL, trustedProxies: configuration.trustedProxies),
             issuers: issuers, flow: flow, tokens: tokens, introspection: introspection, revocation: revocation,

@@ -17,6 +17,40 @@ package struct Client: Sendable, Equatable {
         case privateKeyJWT = "private_key_jwt"
     }
     package enum ApplicationType: String, Sendable, Codable { case web, native }
+    /// Where the public keys are that a client proves itself with (RFC 7591 §2).
+    package enum KeySource: Sendable, Equatable {
+        /// `jwks`: said once, with the rest of the metadata.
+        case given(JWKSet)
+        /// `jwks_uri`: asked when needed.
+        case published(at: String)
+    }
+    /// The secret before the current one, until it ends.
+    package struct PreviousSecret: Sendable, Equatable {
+        package let digest: SecretDigest
+        package let expiresAt: Date
+
+        package init(digest: SecretDigest, expiresAt: Date) {
+            self.digest = digest
+            self.expiresAt = expiresAt
+        }
+    }
+    /// A metadata document as it was last read.
+    package struct Document: Sendable, Equatable {
+        /// SHA-256 of its bytes.
+        package var digest: [UInt8]
+        package var fetchedAt: Date
+        /// Until when it need not be asked for again.
+        package var freshUntil: Date
+        /// An administrator named it before anybody came with it.
+        package var isPreregistered: Bool
+
+        package init(digest: [UInt8], fetchedAt: Date, freshUntil: Date, isPreregistered: Bool) {
+            self.digest = digest
+            self.fetchedAt = fetchedAt
+            self.freshUntil = freshUntil
+            self.isPreregistered = isPreregistered
+        }
+    }
 
     package let id: ClientID
     /// Whose registry holds it: an organization's, or the platform's.
@@ -26,7 +60,13 @@ package struct Client: Sendable, Equatable {
     package var redirectURIs: [String]
     package var grantTypes: [String]
     package var responseTypes: [String]
+    /// What `token_endpoint_auth_method` says.
     package var authenticationMethod: AuthenticationMethod
+    /// Further methods it may come with, each as good as the first (OpenID Connect RP Metadata Choices 1.0).
+    package var otherMethods: [AuthenticationMethod]
+    package var keys: KeySource?
+    /// The one algorithm it signs assertions with (`token_endpoint_auth_signing_alg`); nil: any that its keys have.
+    package var assertionAlgorithm: SigningAlgorithm?
     package var applicationType: ApplicationType?
     /// The most it may ever be given; nil: whatever policy allows.
     package var scopeCeiling: [String]?
@@ -36,7 +76,9 @@ package struct Client: Sendable, Equatable {
     package var tosURI: String?
     /// For metadata-document clients, the URL that is their `client_id`.
     package let documentURL: String?
+    package var document: Document?
     package var secretDigest: SecretDigest?
+    package var previousSecret: PreviousSecret?
     package var registrationTokenDigest: SecretDigest?
     package var status: Status
     /// The end of an unused dynamic registration; nil once somebody connected with it.
@@ -51,7 +93,8 @@ package struct Client: Sendable, Equatable {
         applicationType: ApplicationType?, scopeCeiling: [String]?, clientURI: String?, logoURI: String?,
         policyURI: String?, tosURI: String?, documentURL: String?, secretDigest: SecretDigest?,
         registrationTokenDigest: SecretDigest?, status: Status, expiresAt: Date?, version: Int64, createdAt: Date,
-        updatedAt: Date
+        updatedAt: Date, otherMethods: [AuthenticationMethod] = [], keys: KeySource? = nil,
+        assertionAlgorithm: SigningAlgorithm? = nil, document: Document? = nil, previousSecret: PreviousSecret? = nil
     ) {
         self.id = id
         self.registry = registry
@@ -75,16 +118,58 @@ package struct Client: Sendable, Equatable {
         self.version = version
         self.createdAt = createdAt
         self.updatedAt = updatedAt
+        self.otherMethods = otherMethods
+        self.keys = keys
+        self.assertionAlgorithm = assertionAlgorithm
+        self.document = document
+        self.previousSecret = previousSecret
     }
 
     /// `client_id` on the wire.
     package var wireID: String { documentURL ?? id.description }
 
-    /// Confidential clients prove who they are at the token endpoint (RFC 6749 §2.1).
-    package var isConfidential: Bool { authenticationMethod != .none }
+    package func accepts(_ method: AuthenticationMethod) -> Bool {
+        method == authenticationMethod || otherMethods.contains(method)
+    }
+
+    /// Every method it may come with, the first one first.
+    package var authenticationMethods: [AuthenticationMethod] { [authenticationMethod] + otherMethods }
+
+    /// Confidential clients prove who they are at the token endpoint (RFC 6749 §2.1). One that may come without proof is
+    /// none, whatever else it can do.
+    package var isConfidential: Bool { !accepts(.none) }
+
+    /// An administrator made it known; all others did so themselves.
+    package var isVouchedFor: Bool {
+        switch kind {
+        case .registered, .service: true
+        case .dynamic: false
+        case .metadataDocument: document?.isPreregistered ?? false
+        }
+    }
 
     package func isLive(at now: Date) -> Bool {
         status == .active && expiresAt.map { $0 > now } ?? true
+    }
+
+    /// What stands for how it proves itself: another value means that others may now be able to.
+    package var keysDigest: [UInt8] {
+        let keys: [String] =
+            switch self.keys {
+            case nil: []
+            case .given(let set): set.thumbprints
+            case .published(let url): [url]
+            }
+        return sha256((authenticationMethods.map(\.rawValue).sorted() + keys).joined(separator: "\n"))
+    }
+
+    /// What an organization's admission of it says of its keys: nothing, unless the client can change them by itself.
+    package var admittedKeys: [UInt8]? { kind == .metadataDocument ? keysDigest : nil }
+
+    /// What stands for everything a person or an administrator trusts of a metadata document: where answers go, and how the
+    /// client proves itself.
+    package var trustDigest: [UInt8] {
+        sha256(redirectURIs.sorted().joined(separator: "\n") + "\n\n" + Base64URL.encode(keysDigest))
     }
 }
 
@@ -95,12 +180,33 @@ package struct ClientAdmission: Sendable, Equatable {
     package let client: ClientID
     package let registry: OrganizationID
     package let status: Status
+    /// ``Client/trustDigest`` and ``Client/keysDigest`` of the metadata document that was trusted; nil for other clients.
+    package let trustDigest: [UInt8]?
+    package let keysDigest: [UInt8]?
     package let createdAt: Date
 
-    package init(client: ClientID, registry: OrganizationID, status: Status, createdAt: Date) {
+    package init(
+        client: ClientID, registry: OrganizationID, status: Status, createdAt: Date, trustDigest: [UInt8]? = nil,
+        keysDigest: [UInt8]? = nil
+    ) {
         self.client = client
         self.registry = registry
         self.status = status
+        self.trustDigest = trustDigest
+        self.keysDigest = keysDigest
         self.createdAt = createdAt
+    }
+
+    /// A decision about a client as it is now.
+    package init(of client: Client, status: Status, at now: Date) {
+        let isDocument = client.kind == .metadataDocument
+        self.init(
+            client: client.id, registry: client.registry, status: status, createdAt: now,
+            trustDigest: isDocument ? client.trustDigest : nil, keysDigest: client.admittedKeys)
+    }
+
+    /// Whether the client is still what was trusted.
+    package func trusts(_ client: Client) -> Bool {
+        client.kind != .metadataDocument || trustDigest == client.trustDigest
     }
 }

@@ -5,7 +5,9 @@ package import Postgres
 private let columns: SQL = """
     id, organization_id, kind, name, redirect_uris, grant_types, response_types, token_endpoint_auth_method, \
     application_type, scope_ceiling, client_uri, logo_uri, policy_uri, tos_uri, document_url, secret_digest, \
-    registration_token_digest, status, expires_at, version, created_at, updated_at
+    registration_token_digest, status, expires_at, version, created_at, updated_at, other_auth_methods, jwks, jwks_uri, \
+    auth_signing_algorithm, previous_secret_digest, previous_secret_expires_at, document_digest, document_fetched_at, document_fresh_until, \
+    preregistered
     """
 
 extension Client {
@@ -23,7 +25,51 @@ extension Client {
             secretDigest: try row.digest("secret_digest"),
             registrationTokenDigest: try row.digest("registration_token_digest"), status: try row.word("status"),
             expiresAt: try row.decode("expires_at"), version: try row.decode("version"),
-            createdAt: try row.decode("created_at"), updatedAt: try row.decode("updated_at"))
+            createdAt: try row.decode("created_at"), updatedAt: try row.decode("updated_at"),
+            otherMethods: try Self.otherMethods(row), keys: try Self.keys(row),
+            assertionAlgorithm: try row.decode("auth_signing_algorithm", as: String?.self)
+                .flatMap(SigningAlgorithm.init(rawValue:)), document: try Self.document(row),
+            previousSecret: try Self.previousSecret(row))
+    }
+
+    private static func otherMethods(_ row: Row) throws -> [AuthenticationMethod] {
+        try row.decode("other_auth_methods", as: [String].self).map { text in
+            guard let method = AuthenticationMethod(rawValue: text) else {
+                throw UnreadableColumn(name: "other_auth_methods")
+            }
+            return method
+        }
+    }
+
+    private static func keys(_ row: Row) throws -> KeySource? {
+        if let url = try row.decode("jwks_uri", as: String?.self) { return .published(at: url) }
+        guard try !row.isNull("jwks") else { return nil }
+        return .given(try JWKSet(bytes: row.jsonBytes("jwks")))
+    }
+
+    private static func document(_ row: Row) throws -> Document? {
+        guard let digest = try row.decode("document_digest", as: [UInt8]?.self),
+            let fetchedAt = try row.decode("document_fetched_at", as: Date?.self),
+            let freshUntil = try row.decode("document_fresh_until", as: Date?.self)
+        else { return nil }
+        return Document(
+            digest: digest, fetchedAt: fetchedAt, freshUntil: freshUntil,
+            isPreregistered: try row.decode("preregistered"))
+    }
+
+    private static func previousSecret(_ row: Row) throws -> PreviousSecret? {
+        guard let digest = try row.digest("previous_secret_digest"),
+            let expiresAt = try row.decode("previous_secret_expires_at", as: Date?.self)
+        else { return nil }
+        return PreviousSecret(digest: digest, expiresAt: expiresAt)
+    }
+
+    fileprivate var keySet: SQL {
+        if case .given(let set)? = keys { "\(jsonBytes: set.json)" } else { "NULL::jsonb" }
+    }
+
+    fileprivate var keysURL: String? {
+        if case .published(let url)? = keys { url } else { nil }
     }
 
     fileprivate var values: SQL {
@@ -31,7 +77,10 @@ extension Client {
         \(id), \(registry), \(kind.rawValue), \(name), \(redirectURIs), \(grantTypes), \(responseTypes), \
         \(authenticationMethod.rawValue), \(applicationType?.rawValue), \(scopeCeiling), \(clientURI), \(logoURI), \
         \(policyURI), \(tosURI), \(documentURL), \(secretDigest?.bytes), \(registrationTokenDigest?.bytes), \
-        \(status.rawValue), \(expiresAt), \(version), \(createdAt), \(updatedAt)
+        \(status.rawValue), \(expiresAt), \(version), \(createdAt), \(updatedAt), \
+        \(otherMethods.map(\.rawValue)), \(keySet), \(keysURL), \(assertionAlgorithm?.rawValue), \
+        \(previousSecret?.digest.bytes), \(previousSecret?.expiresAt), \(document?.digest), \(document?.fetchedAt), \(document?.freshUntil), \
+        \(document?.isPreregistered ?? false)
         """
     }
 }
@@ -51,6 +100,14 @@ package struct ClientStore: Sendable {
         ).first
     }
 
+    /// The client whose `client_id` is this URL, compared as text (CIMD §4).
+    package func find(document url: String, in registry: OrganizationID) async throws -> Client? {
+        try await database.read(
+            registry, "SELECT \(columns) FROM client WHERE organization_id = \(registry) AND document_url = \(url)",
+            as: Client.init(row:)
+        ).first
+    }
+
     package func list(_ page: Page, of registry: OrganizationID) async throws -> [Client] {
         try await database.read(
             registry,
@@ -60,11 +117,26 @@ package struct ClientStore: Sendable {
             """, as: Client.init(row:))
     }
 
-    /// Dynamic registration (RFC 7591): the client and its event in one statement.
+    /// Dynamic registration (RFC 7591), and a metadata document met for the first time: the client and its event in one
+    /// statement.
+    ///
+    /// No row means that somebody else met the same document first.
     package func register(_ client: Client, recording event: OutboxEvent) async throws -> WriteOutcome<ClientID> {
-        try await database.write(
-            client.registry, event: event.id,
-            recorded("INSERT INTO client (\(columns)) SELECT \(client.values) RETURNING id", as: event)
+        var history: [SQL] = []
+        if let document = client.document {
+            history = [
+                """
+                seen AS (INSERT INTO client_document (organization_id, client_id, seen_at, digest)
+                         SELECT \(client.registry), change.id, \(document.fetchedAt), \(document.digest) FROM change)
+                """
+            ]
+        }
+        let change: SQL = """
+            INSERT INTO client (\(columns)) SELECT \(client.values)
+            ON CONFLICT (organization_id, document_url) DO NOTHING RETURNING id
+            """
+        return try await database.write(
+            client.registry, event: event.id, recorded(change, as: event, with: history)
         ) { try $0.id("id") }
     }
 
@@ -84,12 +156,49 @@ package struct ClientStore: Sendable {
                    application_type = \(client.applicationType?.rawValue), scope_ceiling = \(client.scopeCeiling),
                    client_uri = \(client.clientURI), logo_uri = \(client.logoURI), policy_uri = \(client.policyURI),
                    tos_uri = \(client.tosURI), secret_digest = \(client.secretDigest?.bytes),
-                   status = \(client.status.rawValue), expires_at = \(client.expiresAt), version = version + 1,
+                   registration_token_digest = \(client.registrationTokenDigest?.bytes),
+                   status = \(client.status.rawValue), expires_at = \(client.expiresAt),
+                   other_auth_methods = \(client.otherMethods.map(\.rawValue)), jwks = \(client.keySet),
+                   jwks_uri = \(client.keysURL), auth_signing_algorithm = \(client.assertionAlgorithm?.rawValue),
+                   previous_secret_digest = \(client.previousSecret?.digest.bytes),
+                   previous_secret_expires_at = \(client.previousSecret?.expiresAt),
+                   document_digest = \(client.document?.digest), document_fetched_at = \(client.document?.fetchedAt),
+                   document_fresh_until = \(client.document?.freshUntil),
+                   preregistered = \(client.document?.isPreregistered ?? false), version = version + 1,
                    updated_at = \(now)
              WHERE organization_id = \(client.registry) AND id = \(client.id) AND version = \(client.version)
             RETURNING \(columns)
             """
         ).map(Client.init(row:)).first
+    }
+
+    /// Notes that a metadata document was read again and is what it was.
+    package func touch(_ client: ClientID, in registry: OrganizationID, _ document: Client.Document) async throws {
+        try await database.transaction(registry) { transaction in
+            _ = try await transaction.query(
+                """
+                UPDATE client SET document_fetched_at = \(document.fetchedAt), document_fresh_until = \(document.freshUntil)
+                 WHERE organization_id = \(registry) AND id = \(client) AND document_digest = \(document.digest)
+                """)
+        }
+    }
+
+    /// Writes a client whose metadata document changed, and adds the new content to its history; the event goes with it.
+    ///
+    /// - Returns: the new state; nil when somebody else changed it first.
+    package func replaceDocument(
+        of client: Client, _ document: Client.Document, recording event: OutboxEvent, at now: Date
+    ) async throws -> Client? {
+        try await database.transaction(client.registry, events: [event.id]) { transaction in
+            guard let stored = try await update(client, at: now, in: transaction) else { return nil }
+            try await transaction.query(
+                """
+                INSERT INTO client_document (organization_id, client_id, seen_at, digest)
+                VALUES (\(client.registry), \(client.id), \(document.fetchedAt), \(document.digest)) ON CONFLICT DO NOTHING
+                """)
+            try await transaction.query(event.insertion)
+            return stored
+        }
     }
 
     /// - Returns: false when there is none of that id.
@@ -138,7 +247,7 @@ package struct ClientStore: Sendable {
         try await database.read(
             organization,
             """
-            SELECT client_id, registry_organization_id, status, created_at FROM client_admission
+            SELECT \(admissionColumns) FROM client_admission
              WHERE organization_id = \(organization) AND client_id = \(client)
             """, as: ClientAdmission.init(row:)
         ).first
@@ -149,7 +258,7 @@ package struct ClientStore: Sendable {
         try await database.read(
             organization,
             """
-            SELECT client_id, registry_organization_id, status, created_at FROM client_admission
+            SELECT \(admissionColumns) FROM client_admission
              WHERE organization_id = \(organization) AND (\(page.after)::uuid IS NULL OR client_id > \(page.after))
              ORDER BY client_id LIMIT \(page.limit)
             """, as: ClientAdmission.init(row:))
@@ -163,19 +272,32 @@ package struct ClientStore: Sendable {
     ) async throws -> (admission: ClientAdmission, isNew: Bool) {
         let inserted = try await transaction.query(
             """
-            INSERT INTO client_admission (organization_id, client_id, registry_organization_id, status, created_at, updated_at)
+            INSERT INTO client_admission (organization_id, client_id, registry_organization_id, status, document_digest,
+                                          keys_digest, created_at, updated_at)
             VALUES (\(organization), \(admission.client), \(admission.registry), \(admission.status.rawValue),
-                    \(admission.createdAt), \(admission.createdAt))
+                    \(admission.trustDigest), \(admission.keysDigest), \(admission.createdAt), \(admission.createdAt))
             ON CONFLICT DO NOTHING RETURNING client_id
             """)
         if !inserted.isEmpty { return (admission, true) }
         let standing = try await transaction.query(
             """
-            SELECT client_id, registry_organization_id, status, created_at FROM client_admission
+            SELECT \(admissionColumns) FROM client_admission
              WHERE organization_id = \(organization) AND client_id = \(admission.client) FOR UPDATE
             """
         ).map(ClientAdmission.init(row:)).first
         return (standing ?? admission, false)
+    }
+
+    /// Remembers which metadata document the organization trusts now, and whether it waits for an administrator because of it.
+    package func trust(
+        _ admission: ClientAdmission, by organization: OrganizationID, at now: Date, in transaction: PostgresTransaction
+    ) async throws {
+        try await transaction.query(
+            """
+            UPDATE client_admission SET status = \(admission.status.rawValue), document_digest = \(admission.trustDigest),
+                   keys_digest = \(admission.keysDigest), updated_at = \(now), version = version + 1
+             WHERE organization_id = \(organization) AND client_id = \(admission.client)
+            """)
     }
 
     /// Decides about a client; `denied` is this organization's kill switch for it.
@@ -194,10 +316,14 @@ package struct ClientStore: Sendable {
     }
 }
 
+private let admissionColumns: SQL =
+    "client_id, registry_organization_id, status, document_digest, keys_digest, created_at"
+
 extension ClientAdmission {
     fileprivate init(row: Row) throws {
         self.init(
             client: try row.id("client_id"), registry: try row.id("registry_organization_id"),
-            status: try row.word("status"), createdAt: try row.decode("created_at"))
+            status: try row.word("status"), createdAt: try row.decode("created_at"),
+            trustDigest: try row.decode("document_digest"), keysDigest: try row.decode("keys_digest"))
     }
 }

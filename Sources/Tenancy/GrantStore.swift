@@ -77,6 +77,8 @@ package struct GrantStore: Sendable {
         package let grant: Grant
         package let user: User.Status
         package let admission: ClientAdmission.Status
+        /// ``ClientAdmission/keysDigest``
+        package let admittedKeys: [UInt8]?
     }
 
     // Statuses come by sub-selects, not joins: no planner, however young its statistics, can then begin anywhere but at
@@ -88,8 +90,8 @@ package struct GrantStore: Sendable {
                g.successor_sealed, g.mfa, g.upstream_ceiling, g.version, g.created_at, g.last_used_at, g.idle_expires_at,
                g.expires_at,
                (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) AS user_status,
-               (SELECT a.status FROM client_admission a
-                 WHERE a.organization_id = $1 AND a.client_id = g.client_id) AS admission_status
+               (SELECT a.status || coalesce(':' || encode(a.keys_digest, 'base64'), '') FROM client_admission a
+                 WHERE a.organization_id = $1 AND a.client_id = g.client_id) AS admission
           FROM "grant" g WHERE g.organization_id = $1 AND g.id = $2
         """, [.uuid, .uuid])
 
@@ -97,12 +99,14 @@ package struct GrantStore: Sendable {
     package func state(of grant: GrantID, in organization: OrganizationID) async throws -> State? {
         try await database.read(organization, Self.stateStatement([.uuid(organization.uuid), .uuid(grant.uuid)])) {
             row in
+            // One look at the admission brings both: its status, and behind a colon what keys it was given for.
+            let admission = (try row.decode("admission", as: String?.self) ?? "").split(separator: ":")
             // Absent is as good as not allowed.
-            State(
+            return State(
                 grant: try Grant(row: row),
                 user: try row.decode("user_status", as: String?.self).flatMap(User.Status.init) ?? .disabled,
-                admission: try row.decode("admission_status", as: String?.self).flatMap(ClientAdmission.Status.init)
-                    ?? .denied)
+                admission: admission.first.flatMap { ClientAdmission.Status(rawValue: String($0)) } ?? .denied,
+                admittedKeys: admission.count > 1 ? Data(base64Encoded: String(admission[1])).map(Array.init) : nil)
         }.first
     }
 
@@ -226,11 +230,14 @@ package struct GrantStore: Sendable {
         package let successor: SecretDigest
         package let sealedSuccessor: [UInt8]
         package let idleExpiresAt: Date
+        /// What the client's admission has to have been given for (``ClientAdmission/keysDigest``).
+        package let admittedKeys: [UInt8]?
 
         package init(
             grant: GrantID, version: Int64, presented: SecretDigest, successor: SecretDigest, sealedSuccessor: [UInt8],
-            idleExpiresAt: Date
+            idleExpiresAt: Date, admittedKeys: [UInt8]?
         ) {
+            self.admittedKeys = admittedKeys
             self.grant = grant
             self.version = version
             self.presented = presented
@@ -250,7 +257,8 @@ package struct GrantStore: Sendable {
         recording event: OutboxEvent, at now: Date
     ) async throws -> WriteOutcome<GrantID> {
         let binds: [PostgresBind] = [
-            .uuid(rotation.grant.uuid), .int8(rotation.version), now.postgresBind, .bytes(rotation.presented.bytes),
+            .uuid(rotation.grant.uuid), .int8(rotation.version), now.postgresBind,
+            rotation.admittedKeys.postgresBind, .bytes(rotation.presented.bytes),
             .bytes(rotation.successor.bytes), .bytes(rotation.sealedSuccessor), rotation.idleExpiresAt.postgresBind,
         ]
         return try await database.write(
@@ -262,38 +270,43 @@ package struct GrantStore: Sendable {
     private static let rotateStatement = PreparedSQL(
         PreparedEvent.recorded(
             """
-            UPDATE "grant" g SET previous_digest = g.current_digest, previous_at = $17, current_digest = $19,
-                   successor_sealed = $20, generation = g.generation + 1, version = g.version + 1, last_used_at = $17,
-                   idle_expires_at = LEAST($21, g.expires_at)
-             WHERE g.current_digest = $18 AND \(usable) RETURNING g.id
+            UPDATE "grant" g SET previous_digest = g.current_digest, previous_at = $17, current_digest = $20,
+                   successor_sealed = $21, generation = g.generation + 1, version = g.version + 1, last_used_at = $17,
+                   idle_expires_at = LEAST($22, g.expires_at)
+             WHERE g.current_digest = $19 AND \(usable) RETURNING g.id
             """),
-        PreparedEvent.types + EpochGuard.types + [.uuid, .int8, .timestamptz, .bytea, .bytea, .bytea, .timestamptz])
+        PreparedEvent.types + EpochGuard.types + [
+            .uuid, .int8, .timestamptz, .bytea, .bytea, .bytea, .bytea, .timestamptz,
+        ])
 
     /// Records that a spent token was answered with the successor it had been answered with before, if the grant is still
     /// as it was read and everything that a rotation asserts holds.
     package func retry(
-        _ grant: GrantID, version: Int64, in organization: OrganizationID, guardedBy guardian: EpochGuard,
-        recording event: OutboxEvent, at now: Date
+        _ grant: GrantID, version: Int64, admittedKeys: [UInt8]?, in organization: OrganizationID,
+        guardedBy guardian: EpochGuard, recording event: OutboxEvent, at now: Date
     ) async throws -> WriteOutcome<GrantID> {
         try await database.write(
             organization, lockedRow: grant.uuid, event: event.id,
             Self.retryStatement(
-                event.binds + guardian.binds + [.uuid(grant.uuid), .int8(version), now.postgresBind])
+                event.binds + guardian.binds + [
+                    .uuid(grant.uuid), .int8(version), now.postgresBind, admittedKeys.postgresBind,
+                ])
         ) { try $0.id("id") }
     }
 
     private static let retryStatement = PreparedSQL(
         PreparedEvent.recorded(#"SELECT g.id FROM "grant" g WHERE \#(usable)"#),
-        PreparedEvent.types + EpochGuard.types + [.uuid, .int8, .timestamptz])
+        PreparedEvent.types + EpochGuard.types + [.uuid, .int8, .timestamptz, .bytea])
 
     /// That grant `$15` is still as it was read at version `$16` and may be used at `$17`: it lives, its user is active,
-    /// its client admitted, and no guard moved.
+    /// its client admitted with the keys `$18`, and no guard moved.
     private static let usable = """
         g.organization_id = $1 AND g.id = $15 AND g.version = $16
         AND g.status = 'active' AND g.expires_at > $17 AND g.idle_expires_at > $17
         AND (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) = 'active'
         AND (SELECT a.status FROM client_admission a
-              WHERE a.organization_id = $1 AND a.client_id = g.client_id) = 'active'
+              WHERE a.organization_id = $1 AND a.client_id = g.client_id
+                AND a.keys_digest IS NOT DISTINCT FROM $18) = 'active'
         AND \(EpochGuard.condition(organization: "$13", platform: "$14"))
         """
 

@@ -66,6 +66,8 @@ package final class TenantCatalog: Sendable {
     private struct State {
         var snapshots: RecentlyUsed<OrganizationID, TenantSnapshot>
         var clients: RecentlyUsed<ClientKey, CachedClient>
+        /// Which client a metadata document is; a hint, since a client may be removed and met again.
+        var documents: RecentlyUsed<DocumentKey, ClientID>
         var slugs: [String: OrganizationID] = [:]
         /// Epochs as last reported by the watcher; only of organizations that are cached.
         var movedEpochs: [OrganizationID: Int64] = [:]
@@ -83,9 +85,21 @@ package final class TenantCatalog: Sendable {
         let registry: OrganizationID
         let client: ClientID
     }
+    private struct DocumentKey: Hashable {
+        let registry: OrganizationID
+        let url: String
+    }
     private struct CachedClient {
         let client: Client
         let epoch: Int64
+        let readAt: Date
+
+        /// Administrators' changes move the epoch. An unused registration and a metadata document also change without one,
+        /// since strangers could otherwise make everybody read everything anew: they are believed for a second.
+        func isCurrent(at now: Date) -> Bool {
+            guard client.kind == .metadataDocument || client.expiresAt != nil else { return true }
+            return abs(now.timeIntervalSince(readAt)) < 1
+        }
     }
 
     private let organizations: OrganizationStore
@@ -112,7 +126,8 @@ package final class TenantCatalog: Sendable {
         state = Mutex(
             State(
                 snapshots: RecentlyUsed(capacity: settings.organizations),
-                clients: RecentlyUsed(capacity: settings.clients)))
+                clients: RecentlyUsed(capacity: settings.clients),
+                documents: RecentlyUsed(capacity: settings.clients)))
     }
 
     // MARK: Looking up
@@ -162,15 +177,36 @@ package final class TenantCatalog: Sendable {
     /// A client of a registry, together with the registry's snapshot it is consistent with.
     package func client(_ client: ClientID, in registry: TenantSnapshot, at now: Date) async throws -> Client? {
         let key = ClientKey(registry: registry.organization.id, client: client)
-        // The end of an unused registration may have been lifted since; use does not move the epoch.
         if let cached = state.withLock({ $0.clients.value(of: key) }), cached.epoch == registry.epoch,
-            cached.client.isLive(at: now) || cached.client.expiresAt == nil
+            cached.isCurrent(at: now)
         {
             return cached.client
         }
         guard let found = try await clients.find(client, in: registry.organization.id) else { return nil }
-        state.withLock { $0.clients.insert(CachedClient(client: found, epoch: registry.epoch), for: key) }
+        remember(found, in: registry, at: now)
         return found
+    }
+
+    /// The client of a registry whose `client_id` is this URL.
+    package func client(document url: String, in registry: TenantSnapshot, at now: Date) async throws -> Client? {
+        let key = DocumentKey(registry: registry.organization.id, url: url)
+        if let id = state.withLock({ $0.documents.value(of: key) }),
+            let found = try await client(id, in: registry, at: now)
+        {
+            return found
+        }
+        guard let found = try await clients.find(document: url, in: registry.organization.id) else { return nil }
+        remember(found, in: registry, at: now)
+        state.withLock { $0.documents.insert(found.id, for: key) }
+        return found
+    }
+
+    /// Puts a client as it was just written in the place of what was known of it on this node.
+    package func remember(_ client: Client, in registry: TenantSnapshot, at now: Date) {
+        let key = ClientKey(registry: registry.organization.id, client: client.id)
+        state.withLock {
+            $0.clients.insert(CachedClient(client: client, epoch: registry.epoch, readAt: now), for: key)
+        }
     }
 
     /// The guard for a decision made from these snapshots.

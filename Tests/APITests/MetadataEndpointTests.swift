@@ -49,7 +49,7 @@ import Testing
     }
 
     @Test(
-        "MD-02 MD-04 PK-06 MCP-AS-02 MCP-AS-04 MCP-AS-07 metadata names what works, under the issuer's own URL (RFC 8414 §2)"
+        "MD-02 MD-04 MD-05 MD-06 PK-06 MCP-AS-02 MCP-AS-04 MCP-AS-07 metadata names what works, under the issuer's own URL (RFC 8414 §2)"
     )
     func document() throws {
         let resource = Self.resource(owner: Self.acme, uri: "https://mcp.example/acme", accepted: [Self.acme])
@@ -61,12 +61,12 @@ import Testing
         #expect(document["introspection_endpoint"]?.string == "https://as.example/o/acme/oauth/introspect")
         #expect(
             document["introspection_endpoint_auth_methods_supported"]?.strings == [
-                "client_secret_basic", "client_secret_post",
+                "client_secret_basic", "client_secret_post", "private_key_jwt",
             ])
         #expect(document["revocation_endpoint"]?.string == "https://as.example/o/acme/oauth/revoke")
         #expect(
             document["revocation_endpoint_auth_methods_supported"]?.strings == [
-                "none", "client_secret_basic", "client_secret_post",
+                "none", "client_secret_basic", "client_secret_post", "private_key_jwt",
             ])
         #expect(document["jwks_uri"]?.string == "https://as.example/o/acme/oauth/jwks")
         #expect(document["response_types_supported"]?.strings == ["code"])
@@ -76,8 +76,13 @@ import Testing
         #expect(document["authorization_response_iss_parameter_supported"] == .bool(true))
         #expect(
             document["token_endpoint_auth_methods_supported"]?.strings == [
-                "none", "client_secret_basic", "client_secret_post",
+                "none", "client_secret_basic", "client_secret_post", "private_key_jwt",
             ])
+        for endpoint in ["token", "introspection", "revocation"] {
+            let algorithms = document["\(endpoint)_endpoint_auth_signing_alg_values_supported"]?.strings
+            #expect(algorithms == ["ES256", "RS256", "EdDSA"])
+        }
+        #expect(document["client_id_metadata_document_supported"] == .bool(true))
         #expect(
             document["scopes_supported"]?.strings == ["openid", "profile", "email", "offline_access", "read", "write"])
     }

@@ -48,7 +48,18 @@ struct TestServices: Sendable {
         let issuers = IssuerDirectory(
             catalog: TenantCatalog(database: database, secrets: secrets, logger: logger), publicURL: Self.publicURL)
         let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
-        let directory = ClientDirectory(catalog: issuers.catalog)
+        let registration = ClientRegistration(
+            database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system)
+        let fetcher = DocumentFetcher(
+            outbound: try OutboundClient(
+                policy: DocumentFetcher.outboundPolicy(allowLoopback: false, trustRoots: nil), logger: logger))
+        let directory = ClientDirectory(
+            catalog: issuers.catalog,
+            documents: ClientDocuments(
+                catalog: issuers.catalog, database: database, fetcher: fetcher, registration: registration,
+                random: .system))
+        let authentication = ClientAuthentication(
+            clients: directory, keys: PublishedKeys(fetcher: fetcher), database: database, random: .system)
         let transactions = AuthorizationTransactionStore(redis: redis, random: .system)
         let devices = DeviceAuthorizationStore(redis: redis, random: .system)
         let providers = IdentityProviders(
@@ -58,7 +69,6 @@ struct TestServices: Sendable {
             database: database, catalog: issuers.catalog, secrets: secrets,
             settings: AdministrationSettings(publicURL: Self.publicURL), logger: logger)
         let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
-        let authentication = ClientAuthentication(clients: directory)
         let verifier = AccessTokenVerifier(issuers: issuers, database: database)
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
@@ -78,8 +88,7 @@ struct TestServices: Sendable {
             revocation: Revocation(
                 authentication: authentication, verifier: verifier, database: database, refusals: refusals,
                 random: .system),
-            registration: ClientRegistration(
-                database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system),
+            registration: registration,
             admin: AdminRoutes(
                 administration: administration,
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),

@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "ops" / "demo"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from document_host import Authority, DocumentHost  # noqa: E402
 from evidence import Evidence  # noqa: E402
 from gatehouse_demo.admin import Admin  # noqa: E402
 from gatehouse_demo.pages import Person  # noqa: E402
@@ -112,6 +113,9 @@ class Deployment:
     servers: Servers
     nodes: list[Process]
     organizations: dict[str, str]
+    # Trusted by the nodes for what clients publish, and a host with its certificate.
+    authority: Authority
+    documents: DocumentHost
 
     @property
     def node_urls(self) -> list[str]:
@@ -150,7 +154,7 @@ def deployment():
     folder.chmod(0o755)   # PostgreSQL runs as another user and has to get through
     ports = [int(port) for port in ops("free_ports 10").split()]
     servers = Servers(folder, ports[0], ports[1])
-    stack = None
+    stack = documents = None
     try:
         servers.start_postgres()
         servers.start_redis()
@@ -160,16 +164,21 @@ def deployment():
         settings["REDIS_URL"] = f"redis://127.0.0.1:{servers.redis_port}"
         # Tests stand in for a proxy, so that each can be a source of its own (evidence.source).
         settings["GATEHOUSE_TRUSTED_PROXIES"] = "127.0.0.1"
+        authority = Authority(folder)
+        settings["GATEHOUSE_OUTBOUND_CA_FILE"] = str(authority.path)
+        documents = DocumentHost(authority.context())
         stack = Stack(Path(folder), Path(binaries), Ports(*ports[2:8]), settings)
         stack.migrate(create_roles=True)
         stack.start_sandbox()
         nodes = [stack.add_gatehouse(), stack.add_gatehouse("gatehouse-2", ports[8], ports[9])]
         organizations = stack.seed()
         stack.start_demo_servers()
-        yield Deployment(stack, servers, nodes, organizations)
+        yield Deployment(stack, servers, nodes, organizations, authority, documents)
     finally:
         if stack:
             stack.stop()
+        if documents:
+            documents.close()
         servers.stop_postgres()
         servers.stop_redis()
         data = (folder / "postgres").resolve()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 import pytest
+from assertions import KeyPair
 from fastmcp.server.auth.providers.jwt import JWTVerifier
 from oauth import raw
 
@@ -69,6 +70,8 @@ def test_what_is_advertised_works(deployment, http, path):
             assert status not in (404, 405) and status < 500, name
     for method in body["token_endpoint_auth_methods_supported"]:
         metadata = {"redirect_uris": ["https://client.example/"], "token_endpoint_auth_method": method}
+        if method == "private_key_jwt":
+            metadata["jwks"] = KeyPair().jwks
         assert http.post(body["registration_endpoint"], json=metadata).status_code == 201, method
     for method in {"private_key_jwt", "client_secret_jwt", "tls_client_auth"} - set(
         body["token_endpoint_auth_methods_supported"]

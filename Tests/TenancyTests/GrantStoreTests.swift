@@ -153,7 +153,7 @@ struct GrantStoreTests {
                         let rotation = GrantStore.Rotation(
                             grant: grant.id, version: 1, presented: presented,
                             successor: SecretDigest(of: Secret.random()),
-                            sealedSuccessor: [1], idleExpiresAt: fixture.now + 3600)
+                            sealedSuccessor: [1], idleExpiresAt: fixture.now + 3600, admittedKeys: nil)
                         return try await fixture.store.rotate(
                             rotation, in: fixture.organization.id, guardedBy: guardian, recording: fixture.event(),
                             at: fixture.now

@@ -16,16 +16,18 @@ struct MetadataEndpoint: Sendable {
 
     /// Arrays that would be empty are left out (RFC 8414 §3.2).
     static func render(_ issuer: Issuer) -> [UInt8] {
-        JSONWriter.object(capacity: 1536) { json in
+        let confidential = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+        let algorithms = SigningAlgorithm.allCases.map(\.rawValue)
+        return JSONWriter.object(capacity: 1536) { json in
             json.string("issuer", issuer.url)
             json.string("authorization_endpoint", issuer.endpoint("oauth/authorize"))
             json.string("token_endpoint", issuer.endpoint("oauth/token"))
             json.string("introspection_endpoint", issuer.endpoint("oauth/introspect"))
-            json.strings(
-                "introspection_endpoint_auth_methods_supported", ["client_secret_basic", "client_secret_post"])
+            json.strings("introspection_endpoint_auth_methods_supported", confidential)
+            json.strings("introspection_endpoint_auth_signing_alg_values_supported", algorithms)
             json.string("revocation_endpoint", issuer.endpoint("oauth/revoke"))
-            json.strings(
-                "revocation_endpoint_auth_methods_supported", ["none", "client_secret_basic", "client_secret_post"])
+            json.strings("revocation_endpoint_auth_methods_supported", ["none"] + confidential)
+            json.strings("revocation_endpoint_auth_signing_alg_values_supported", algorithms)
             if issuer.connectsDevices {
                 json.string("device_authorization_endpoint", issuer.endpoint("oauth/device_authorization"))
             }
@@ -35,9 +37,10 @@ struct MetadataEndpoint: Sendable {
             json.strings("response_types_supported", ["code"])
             json.strings("response_modes_supported", ["query"])
             json.strings("grant_types_supported", issuer.grantTypesSupported)
-            json.strings(
-                "token_endpoint_auth_methods_supported", ["none", "client_secret_basic", "client_secret_post"])
+            json.strings("token_endpoint_auth_methods_supported", ["none"] + confidential)
+            json.strings("token_endpoint_auth_signing_alg_values_supported", algorithms)
             json.strings("code_challenge_methods_supported", ["S256"])
+            json.bool("client_id_metadata_document_supported", true)
             json.bool("authorization_response_iss_parameter_supported", true)
             json.openIDMembers(of: issuer)
         }

@@ -19,7 +19,7 @@ struct RegistrationEndpoint: Sendable {
     /// - Throws: ``OAuthError`` `invalid_client_metadata` (RFC 7591 §3.2.2), or 413.
     private static func metadata(in request: Request) async throws -> ClientMetadata {
         do {
-            return try await JSONBody(request).decode()
+            return try ClientMetadata(try await JSONBody(request).value)
         } catch JSONBody.Refusal.mediaType {
             throw OAuthError(
                 .invalidClientMetadata, "The body must be application/json in UTF-8.", reason: "media_type")
@@ -27,8 +27,6 @@ struct RegistrationEndpoint: Sendable {
             throw OAuthError(.invalidClientMetadata, "The body is not valid JSON.", reason: "json_malformed")
         } catch JSONBody.Refusal.tooLarge {
             throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
-        } catch let error as DecodingError {
-            throw OAuthError(.invalidClientMetadata, error.inPlainWords, reason: "metadata_shape")
         }
     }
 
@@ -48,6 +46,17 @@ struct RegistrationEndpoint: Sendable {
             json.strings("grant_types", client.grantTypes)
             json.strings("response_types", client.responseTypes)
             json.string("token_endpoint_auth_method", client.authenticationMethod.rawValue)
+            if !client.otherMethods.isEmpty {
+                json.strings("token_endpoint_auth_methods_supported", client.authenticationMethods.map(\.rawValue))
+            }
+            switch client.keys {
+            case nil: break
+            case .given(let set): json.raw("jwks", set.json)
+            case .published(let url): json.string("jwks_uri", url)
+            }
+            if let algorithm = client.assertionAlgorithm {
+                json.string("token_endpoint_auth_signing_alg", algorithm.rawValue)
+            }
             if let type = client.applicationType { json.string("application_type", type.rawValue) }
             if let scopes = client.scopeCeiling { json.string("scope", scopes.joined(separator: " ")) }
             if let uri = client.clientURI { json.string("client_uri", uri) }
@@ -59,20 +68,5 @@ struct RegistrationEndpoint: Sendable {
             status: .created,
             headers: [.contentType: "application/json", .cacheControl: "no-store"],
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
-    }
-}
-
-extension DecodingError {
-    /// Which member has the wrong shape, named only if it is one of ours: the path holds nothing else.
-    fileprivate var inPlainWords: String {
-        let path: [any CodingKey]
-        switch self {
-        case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
-            path = context.codingPath
-        case .keyNotFound(let key, let context): path = context.codingPath + [key]
-        @unknown default: path = []
-        }
-        guard let member = path.first else { return "The body must be a JSON object." }
-        return "\(member.stringValue) has the wrong type."
     }
 }

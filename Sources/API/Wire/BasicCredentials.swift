@@ -57,13 +57,29 @@ extension ClientCredentials {
             throw OAuthError(
                 .invalidRequest, "The request authenticates the client in two ways.", reason: "two_client_methods")
         }
-        guard !hasAssertion else {
-            throw OAuthError(
-                .invalidClient, "Client assertions are not accepted here.", reason: "assertion_unsupported")
+        if hasAssertion {
+            self = .assertion(try Self.assertion(form, clientID: identifier))
+            return
         }
         guard let identifier else {
             throw OAuthError(.invalidClient, "The request does not name its client.", reason: "client_missing")
         }
         self = secret.map { .post(clientID: identifier, secret: $0) } ?? .none(clientID: identifier)
+    }
+
+    /// RFC 7521 §4.2: the two parameters come together, and `client_id`, where it is sent, "MUST identify the same client".
+    private static func assertion(_ form: OAuthForm, clientID: String?) throws(OAuthError) -> ClientAssertion {
+        guard let type = form["client_assertion_type"], let text = form["client_assertion"] else {
+            throw OAuthError(
+                .invalidRequest, "client_assertion and client_assertion_type go together.",
+                reason: "assertion_incomplete")
+        }
+        func refusal(_ reason: String) -> OAuthError {
+            OAuthError(.invalidClient, "Client authentication failed.", reason: reason)
+        }
+        guard type == ClientAssertion.type else { throw refusal("assertion_type") }
+        guard let assertion = ClientAssertion(text) else { throw refusal("assertion_malformed") }
+        guard clientID == nil || clientID == assertion.clientID else { throw refusal("assertion_of_another_client") }
+        return assertion
     }
 }

@@ -45,16 +45,22 @@ extension Administration {
         by administrator: Administrator
     ) async throws -> Administered<Approval> {
         let old = try await approval(of: id, by: organization)
+        let trusted = old.client.map { ClientAdmission(of: $0, status: status, at: administrator.now) }
         let admission = ClientAdmission(
-            client: id, registry: old.admission.registry, status: status, createdAt: old.admission.createdAt)
+            client: id, registry: old.admission.registry, status: status, createdAt: old.admission.createdAt,
+            trustDigest: trusted?.trustDigest, keysDigest: trusted?.keysDigest)
         return try await administer(organization, by: administrator) { transaction in
             guard
                 try await clients.setAdmission(
                     of: id, to: status, by: organization, at: administrator.now, in: transaction)
             else { throw AdminError.notFound }
+            if status == .active {
+                try await clients.trust(admission, by: organization, at: administrator.now, in: transaction)
+            }
             var metadata: [String: String] = [:]
             let type: AuditEventType = status == .denied ? .clientRejected : .clientApproved
-            if status == .denied || old.admission.status == .denied {
+            let areOtherKeys = old.admission.keysDigest != admission.keysDigest
+            if status == .denied || old.admission.status == .denied || areOtherKeys {
                 let ended = try await grants.revokeAll(of: id, in: organization, because: type.rawValue, transaction)
                 try await users.forgetConsents(to: id, in: organization, transaction)
                 metadata["grants_ended"] = "\(ended.count)"

@@ -230,35 +230,7 @@ extension FieldChecks {
     }
 }
 
-extension AuditEventType {
-    /// The most telling name for a change of a client.
-    fileprivate static func change(of old: Client, to new: Client) -> AuditEventType {
-        if old.status != new.status { return new.status == .active ? .clientEnabled : .clientDisabled }
-        return old.redirectURIs == new.redirectURIs ? .clientUpdated : .clientRedirectUrisChanged
-    }
-}
-
 extension Client {
     /// An administrator made it, and describes it.
     fileprivate var isAdministered: Bool { kind == .registered || kind == .service }
-
-    fileprivate var auditTarget: AuditEvent.Target {
-        AuditEvent.Target(type: "client", id: id.description, name: name)
-    }
-
-    fileprivate var facts: Facts {
-        var facts: Facts = [
-            "kind": .string(kind.rawValue), "name": .string(name), "redirect_uris": .texts(redirectURIs),
-            "grant_types": .texts(grantTypes), "token_endpoint_auth_method": .string(authenticationMethod.rawValue),
-            "status": .string(status.rawValue),
-        ]
-        facts["application_type"] = .text(applicationType?.rawValue)
-        facts["scope_ceiling"] = scopeCeiling.map { .texts($0) }
-        facts["client_uri"] = .text(clientURI)
-        facts["logo_uri"] = .text(logoURI)
-        facts["policy_uri"] = .text(policyURI)
-        facts["tos_uri"] = .text(tosURI)
-        if secretDigest != nil { facts["secret"] = AuditEvent.Change.redacted }
-        return facts
-    }
 }

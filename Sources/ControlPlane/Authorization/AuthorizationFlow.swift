@@ -76,7 +76,8 @@ package struct AuthorizationFlow: Sendable {
     ) async -> AuthorizationReply {
         let visit = Visit(browser: browser, request: request, now: now)
         return await answering(visit, issuer: issuer) {
-            let addressed = try await AddressedRequest.find(parameters, at: issuer, in: directory, at: now)
+            let addressed = try await AddressedRequest.find(
+                parameters, at: issuer, in: directory, request: request, at: now)
             do {
                 return try await open(addressed, at: issuer, visit)
             } catch let error as OAuthError {
@@ -169,12 +170,12 @@ package struct AuthorizationFlow: Sendable {
     ) async -> AuthorizationReply {
         do {
             return try await step()
-        } catch Refusal.page(let page, let type, let client) {
+        } catch Refusal.page(let page, let type, let client, let reason) {
             return await refused(visit, then: .message(page)) {
                 guard let type, let issuer else { return }
                 try await refuse(
-                    type, in: issuer.id, reason: page.errorCode ?? "refused", actor: .anonymous,
-                    client: client?.wireID, visit)
+                    type, in: issuer.id, reason: reason ?? page.errorCode ?? "refused", actor: .anonymous,
+                    client: client, visit)
             }
         } catch Refusal.client(let error, let addressed) {
             guard let issuer else { return AuthorizationReply(.message(.unavailable)) }
@@ -314,9 +315,9 @@ package struct AuthorizationFlow: Sendable {
     ) async throws -> AuthorizationReply? {
         let client = request.addressed.client
         let session = known.session
-        guard client.kind == .registered, request.addressed.redirect.kind == .https,
+        guard client.isVouchedFor, request.addressed.redirect.kind == .https,
             request.prompts.isDisjoint(with: ["consent", "select_account"]), known.admission == .active,
-            let consented = known.consented
+            let consented = known.consented, try await isStillTrusted(client, by: organization.organization.id)
         else { return nil }
         let person = AuthorizationTransaction.SignedIn(
             organization: organization.organization.id, user: session.user, account: "", session: session.id,
@@ -341,6 +342,12 @@ package struct AuthorizationFlow: Sendable {
             .redirect(
                 ClientRedirect(
                     code: code, to: request.addressed.redirect, state: request.addressed.state, issuer: issuer.url)))
+    }
+
+    /// Whether a metadata document is still what the organization trusted; other clients do not change by themselves.
+    private func isStillTrusted(_ client: Client, by organization: OrganizationID) async throws -> Bool {
+        guard client.kind == .metadataDocument else { return true }
+        return try await clients.admission(of: client.id, by: organization)?.trusts(client) ?? false
     }
 
     // MARK: Holding a transaction

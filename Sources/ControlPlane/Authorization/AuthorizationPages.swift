@@ -28,7 +28,7 @@ extension AuthorizationFlow {
                 }
             return RequestingClient(
                 name: client.name, documentHost: client.documentURL.flatMap { ResourceURI($0)?.host },
-                destination: destination, isVerified: client.kind == .registered)
+                destination: destination, isVerified: client.isVouchedFor)
         }
     }
 

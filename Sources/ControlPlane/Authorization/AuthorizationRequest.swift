@@ -28,15 +28,16 @@ struct AddressedRequest: Sendable {
     let state: String?
     let parameters: AuthorizationParameters
 
-    /// Whether an error may be sent to the client without asking the person: nobody vouches for a dynamic client's https
-    /// host, and an attacker could register one to borrow our name for a redirect (RFC 9700 §4.11.2).
+    /// Whether an error may be sent to the client without asking the person: nobody vouches for the https host of a client
+    /// that made itself known, and an attacker could make one to borrow our name for a redirect (RFC 9700 §4.11.2).
     var mayRedirectUnasked: Bool {
-        client.kind != .dynamic || redirect.kind != .https
+        client.isVouchedFor || redirect.kind != .https
     }
 
     /// - Throws: a page; the address to answer to is not proven (RFC 6749 §4.1.2.1).
     static func find(
-        _ parameters: AuthorizationParameters, at issuer: Issuer, in directory: ClientDirectory, at now: Date
+        _ parameters: AuthorizationParameters, at issuer: Issuer, in directory: ClientDirectory,
+        request: AuditEvent.RequestInfo, at now: Date
     ) async throws -> AddressedRequest {
         for name in ["client_id", "redirect_uri"] where parameters.repeated.contains(name) {
             throw Refusal.page(.malformed("The request names \(name) more than once."))
@@ -44,14 +45,27 @@ struct AddressedRequest: Sendable {
         guard let clientID = parameters["client_id"] else {
             throw Refusal.page(.malformed("The request does not say which application it comes from (client_id)."))
         }
-        guard let client = try await directory.client(clientID, at: issuer, now: now) else {
+        guard let client = try await meet(clientID, at: issuer, in: directory, request, now) else {
             throw Refusal.page(.unknownClient)
         }
         guard let redirect = client.answerTo(parameters["redirect_uri"]) else {
-            throw Refusal.page(.foreignRedirect, event: .authorizeRedirectMismatch, client: client)
+            throw Refusal.page(.foreignRedirect, event: .authorizeRedirectMismatch, client: client.wireID)
         }
         return AddressedRequest(
             client: client, redirect: redirect, state: parameters["state"], parameters: parameters)
+    }
+
+    private static func meet(
+        _ clientID: String, at issuer: Issuer, in directory: ClientDirectory, _ request: AuditEvent.RequestInfo,
+        _ now: Date
+    ) async throws -> Client? {
+        do {
+            return try await directory.meet(clientID, at: issuer, request: request, now: now)
+        } catch let error as ClientDocumentError {
+            throw Refusal.page(.document(error), event: .clientRegistered, client: clientID, reason: error.reason)
+        } catch let error as OAuthError {
+            throw Refusal.page(.tooManyApplications, event: .clientRegistered, client: clientID, reason: error.reason)
+        }
     }
 }
 

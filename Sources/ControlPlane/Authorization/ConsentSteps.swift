@@ -108,18 +108,21 @@ extension AuthorizationFlow {
     ) async throws {
         let id = organization.organization.id
         let needsApproval = organization.organization.settings.approvalRequiredFor.contains(scene.client.kind)
-        let wanted = ClientAdmission(
-            client: scene.client.id, registry: scene.client.registry, status: needsApproval ? .pending : .active,
-            createdAt: visit.now)
+        let wanted = ClientAdmission(of: scene.client, status: needsApproval ? .pending : .active, at: visit.now)
+        let client = scene.client
         let events = [consented.outboxEvent(random), granted.outboxEvent(random)]
         let status = try await database.transaction(id, events: events.map(\.id)) {
-            [users, clients, grants] transaction in
+            transaction in
             // Locked, so that disabling the person and this consent happen one after the other.
             guard let user = try await users.find(answer.person.user, in: id, locking: transaction),
                 user.status == .active
             else { throw Refusal.page(.disabled) }
             let admission = try await clients.admit(wanted, by: id, in: transaction).admission
             guard admission.status == .active else { return admission.status }
+            if !admission.trusts(client) {
+                guard !needsApproval else { return .pending }
+                try await trustAnew(client, insteadOf: admission, in: id, visit, transaction)
+            }
             try await grants.recordConsent(
                 of: answer.person.user, client: answer.client, resource: answer.resource.id,
                 scope: decision.granted + answer.openIDScopes, in: id, at: visit.now, transaction)
@@ -127,6 +130,30 @@ extension AuthorizationFlow {
             return admission.status
         }
         guard status == .active else { throw Refusal.page(status == .pending ? .clientPending : .clientDenied) }
+    }
+
+    /// The document of a client changed since the organization last trusted it, and a person trusts it now. What others
+    /// consented to they are asked again; connections that began under other keys end, since whoever holds the new ones may
+    /// not be whom they were made with (CIMD §8.4).
+    private func trustAnew(
+        _ client: Client, insteadOf old: ClientAdmission, in organization: OrganizationID, _ visit: Visit,
+        _ transaction: PostgresTransaction
+    ) async throws {
+        var ended = 0
+        if old.keysDigest != client.keysDigest {
+            ended = try await grants.revokeAll(
+                of: client.id, in: organization, because: AuditEventType.clientJwksChanged.rawValue, transaction
+            ).count
+        }
+        try await users.forgetConsents(to: client.id, in: organization, transaction)
+        try await clients.trust(
+            ClientAdmission(of: client, status: .active, at: visit.now), by: organization, at: visit.now,
+            in: transaction)
+        let event = AuditEvent(
+            .consentRevoked, organization: organization, id: EventID.make(at: visit.now, random), time: visit.now,
+            reason: "client_document_changed", actor: .system("client_documents"), targets: [client.auditTarget],
+            client: client.wireID, request: visit.request, metadata: ["grants_ended": "\(ended)"])
+        try await transaction.query(event.outboxEvent(random).insertion)
     }
 }
 

@@ -4,7 +4,11 @@ import Tenancy
 /// Why an authorization ends here: on a page of ours, or at the client.
 enum Refusal: Error {
     /// Nothing may be sent to the client. With an event where the catalogue asks for one.
-    case page(MessagePage, event: AuditEventType? = nil, client: Client? = nil)
+    ///
+    /// - Parameters:
+    ///   - client: the `client_id` that was sent.
+    ///   - reason: a word for the log, where the page's error code says too little.
+    case page(MessagePage, event: AuditEventType? = nil, client: String? = nil, reason: String? = nil)
     /// The client may be told (RFC 6749 §4.1.2.1).
     case client(OAuthError, AddressedRequest)
 }
@@ -31,6 +35,24 @@ extension MessagePage {
         advice:
             "If you added this application yourself, remove the connection and add it again. If you did not expect this page, close it.",
         errorCode: "invalid_redirect_uri")
+
+    /// The application is a document that cannot be used; its makers are told why.
+    static func document(_ error: ClientDocumentError) -> MessagePage {
+        MessagePage(
+            kind: error.isTemporary ? .unavailable : .badRequest,
+            title: "This application's description cannot be used",
+            explanation: "The application goes by a URL, and what is published there does not describe it. "
+                + error.explanation,
+            advice: error.isTemporary
+                ? "Wait a minute and connect again. If it lasts, tell the application's makers."
+                : "Tell the application's makers what this page says. If you did not expect this page, close it.",
+            errorCode: error.isTemporary ? "temporarily_unavailable" : "invalid_client")
+    }
+
+    static let tooManyApplications = MessagePage(
+        kind: .unavailable, title: "Too many new applications are connecting",
+        explanation: "This application is new here, and too many others came just before it. Nothing was changed.",
+        advice: "Wait ten minutes and connect again.", errorCode: "temporarily_unavailable")
 
     static let expired = MessagePage(
         kind: .expired, title: "This page is no longer valid",

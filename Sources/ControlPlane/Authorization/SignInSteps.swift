@@ -250,17 +250,27 @@ extension AuthorizationFlow {
         of client: Client, by organization: TenantSnapshot, _ session: Session, _ visit: Visit
     ) async throws {
         let id = organization.organization.id
-        var status = try await clients.admission(of: client.id, by: id)?.status
-        if status == nil, organization.organization.settings.approvalRequiredFor.contains(client.kind) {
-            let wanted = ClientAdmission(
-                client: client.id, registry: client.registry, status: .pending, createdAt: visit.now)
+        let needsApproval = organization.organization.settings.approvalRequiredFor.contains(client.kind)
+        let standing = try await clients.admission(of: client.id, by: id)
+        var status = standing?.status
+        var reason = "client_pending"
+        if standing == nil, needsApproval {
+            let wanted = ClientAdmission(of: client, status: .pending, at: visit.now)
             status = try await database.transaction(id) { [clients] transaction in
                 try await clients.admit(wanted, by: id, in: transaction).admission.status
+            }
+        } else if let standing, standing.status == .active, needsApproval, !standing.trusts(client) {
+            // What was approved is not what the document says now.
+            status = .pending
+            reason = "client_document_changed"
+            try await database.transaction(id) { [clients] transaction in
+                _ = try await clients.setAdmission(
+                    of: client.id, to: .pending, by: id, at: visit.now, in: transaction)
             }
         }
         guard let status, status != .active else { return }
         try await refuse(
-            .authorizeDenied, in: id, reason: status == .pending ? "client_pending" : "client_denied",
+            .authorizeDenied, in: id, reason: status == .pending ? reason : "client_denied",
             actor: .user(session.user, session: session.id.description), client: client.wireID, visit)
         throw Refusal.page(status == .pending ? .clientPending : .clientDenied)
     }

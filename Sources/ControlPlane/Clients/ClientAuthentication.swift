@@ -1,13 +1,19 @@
 package import Foundation
-import Keys
+package import Keys
 package import Tenancy
 
 /// Proves which client speaks (RFC 6749 §2.3), at every endpoint where one does.
 package struct ClientAuthentication: Sendable {
     let clients: ClientDirectory
+    let keys: PublishedKeys
+    let assertions: AssertionStore
+    let random: RandomBytes
 
-    package init(clients: ClientDirectory) {
+    package init(clients: ClientDirectory, keys: PublishedKeys, database: TenantDatabase, random: RandomBytes) {
         self.clients = clients
+        self.keys = keys
+        assertions = AssertionStore(database: database)
+        self.random = random
     }
 
     /// - Parameter isRepeat: the same request is decided again, since something moved under it; what may be used once was
@@ -17,17 +23,77 @@ package struct ClientAuthentication: Sendable {
     package func authenticate(
         _ credentials: ClientCredentials, at issuer: Issuer, isRepeat: Bool = false, now: Date
     ) async throws -> Client {
-        guard let client = try await clients.client(credentials.clientID, at: issuer, now: now) else {
+        guard let client = try await client(credentials.clientID, at: issuer, now) else {
             throw Self.refusal("client_unknown")
         }
-        // Only the registered method works (RFC 7591 §2): a confidential client cannot become a public one by silence.
-        guard client.authenticationMethod == credentials.method else { throw Self.refusal("wrong_auth_method") }
-        if let secret = credentials.secret {
-            guard let digest = client.secretDigest, digest == SecretDigest(of: secret) else {
-                throw Self.refusal("wrong_secret")
-            }
+        // Only a registered method works (RFC 7591 §2): a confidential client cannot become a public one by silence.
+        guard client.accepts(credentials.method) else { throw Self.refusal("wrong_auth_method") }
+        switch credentials {
+        case .none: break
+        case .basic(_, let secret), .post(_, let secret): try Self.check(secret, of: client, now)
+        case .assertion(let assertion): try await check(assertion, of: client, at: issuer, isRepeat: isRepeat, now)
         }
         return client
+    }
+
+    private func client(_ clientID: String, at issuer: Issuer, _ now: Date) async throws -> Client? {
+        do {
+            return try await clients.client(clientID, at: issuer, now: now)
+        } catch let error as ClientDocumentError {
+            guard error.isTemporary else { throw Self.refusal(error.reason) }
+            throw OAuthError.unavailable(error)
+        }
+    }
+
+    private static func check(_ secret: Secret, of client: Client, _ now: Date) throws(OAuthError) {
+        let presented = SecretDigest(of: secret)
+        if let current = client.secretDigest, presented == current { return }
+        if let previous = client.previousSecret, presented == previous.digest {
+            guard previous.expiresAt > now else { throw refusal("secret_ended") }
+            return
+        }
+        throw refusal("wrong_secret")
+    }
+
+    /// An assertion is used up once its signature is known to be right, whatever becomes of the request: a client makes a new
+    /// one for each (RFC 7523 §3; ADR 12).
+    private func check(
+        _ assertion: ClientAssertion, of client: Client, at issuer: Issuer, isRepeat: Bool, _ now: Date
+    ) async throws {
+        let use: ClientAssertion.Use
+        do {
+            use = try assertion.checked(audiences: issuer.assertionAudiences, at: now)
+        } catch {
+            throw Self.refusal(error.reason)
+        }
+        if let only = client.assertionAlgorithm, assertion.jws.algorithm != only {
+            throw Self.refusal("assertion_algorithm")
+        }
+        guard try await isSigned(assertion.jws, by: client, now) else { throw Self.refusal("assertion_signature") }
+        guard !isRepeat else { return }
+        let isFirst = try await assertions.claim(
+            use.jti, of: client.wireID, in: client.registry, until: use.expiresAt,
+            as: EventID.make(at: now, random))
+        guard isFirst else { throw Self.refusal("assertion_reused") }
+    }
+
+    /// Whether one of the client's own keys signed; no other key is ever looked for (RFC 8725 §3.10).
+    private func isSigned(_ jws: CompactJWS, by client: Client, _ now: Date) async throws -> Bool {
+        switch client.keys {
+        case nil: return false
+        case .given(let set): return set.signed(jws)
+        case .published(let url):
+            let caller = DocumentFetcher.Caller.known(in: client.registry)
+            do {
+                let held = try await keys.keys(at: url, for: caller, now: now)
+                if held.set.signed(jws) { return true }
+                let newer = await keys.keys(at: url, newerThan: held, for: caller, now: now)
+                return newer?.set.signed(jws) ?? false
+            } catch {
+                guard error.isTemporary else { throw Self.refusal("keys_\(error.reason)") }
+                throw OAuthError.unavailable(error)
+            }
+        }
     }
 
     private static func refusal(_ reason: String) -> OAuthError {

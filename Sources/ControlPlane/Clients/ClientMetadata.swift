@@ -1,10 +1,16 @@
+package import Keys
+import Outbound
 import Tenancy
 
-/// Client metadata as a registration request carries it (RFC 7591 §2). Members that are not listed here are ignored, so
-/// nothing privileged can be set.
-package struct ClientMetadata: Decodable, Sendable {
+/// Client metadata as a registration request or a metadata document carries it (RFC 7591 §2). Members that are not listed
+/// here are ignored, so nothing privileged can be set.
+package struct ClientMetadata: Sendable {
     package var redirectURIs: [String]?
-    package var tokenEndpointAuthMethod: String?
+    package var method: String?
+    /// `token_endpoint_auth_methods_supported`: what it can do beside `token_endpoint_auth_method` (OpenID Connect RP Metadata
+    /// Choices 1.0).
+    package var methods: [String]?
+    package var signingAlgorithm: String?
     package var grantTypes: [String]?
     package var responseTypes: [String]?
     package var clientName: String?
@@ -15,29 +21,37 @@ package struct ClientMetadata: Decodable, Sendable {
     package var tosURI: String?
     package var applicationType: String?
     package var softwareStatement: String?
-    package var jwksURI: Present?
-    package var jwks: Present?
+    package var jwksURI: String?
+    package var jwks: JSONValue?
 
-    /// A member whose value is of no interest.
-    package struct Present: Decodable, Sendable {
-        package init(from decoder: any Decoder) {}
-    }
-
-    private enum CodingKeys: String, CodingKey {
-        case redirectURIs = "redirect_uris"
-        case tokenEndpointAuthMethod = "token_endpoint_auth_method"
-        case grantTypes = "grant_types"
-        case responseTypes = "response_types"
-        case clientName = "client_name"
-        case clientURI = "client_uri"
-        case logoURI = "logo_uri"
-        case scope
-        case policyURI = "policy_uri"
-        case tosURI = "tos_uri"
-        case applicationType = "application_type"
-        case softwareStatement = "software_statement"
-        case jwksURI = "jwks_uri"
-        case jwks
+    /// - Throws: `invalid_client_metadata` for a member that has the wrong type; `null` counts as absent.
+    package init(_ value: JSONValue) throws(OAuthError) {
+        guard let members = value.object else {
+            throw OAuthError(.invalidClientMetadata, "The body must be a JSON object.", reason: "metadata_shape")
+        }
+        func member<Value>(_ name: String, _ read: (JSONValue) -> Value?) throws(OAuthError) -> Value? {
+            guard let value = members[name], value != .null else { return nil }
+            guard let read = read(value) else {
+                throw OAuthError(.invalidClientMetadata, "\(name) has the wrong type.", reason: "metadata_shape")
+            }
+            return read
+        }
+        redirectURIs = try member("redirect_uris", \.strings)
+        method = try member("token_endpoint_auth_method", \.string)
+        methods = try member("token_endpoint_auth_methods_supported", \.strings)
+        signingAlgorithm = try member("token_endpoint_auth_signing_alg", \.string)
+        grantTypes = try member("grant_types", \.strings)
+        responseTypes = try member("response_types", \.strings)
+        clientName = try member("client_name", \.string)
+        clientURI = try member("client_uri", \.string)
+        logoURI = try member("logo_uri", \.string)
+        scope = try member("scope", \.string)
+        policyURI = try member("policy_uri", \.string)
+        tosURI = try member("tos_uri", \.string)
+        applicationType = try member("application_type", \.string)
+        softwareStatement = try member("software_statement", \.string)
+        jwksURI = try member("jwks_uri", \.string)
+        jwks = try member("jwks") { $0.object == nil ? nil : $0 }
     }
 }
 
@@ -49,37 +63,57 @@ extension ClientMetadata {
         let grantTypes: [String]
         let responseTypes: [String]
         let method: Client.AuthenticationMethod
+        let otherMethods: [Client.AuthenticationMethod]
+        let keys: Client.KeySource?
+        let assertionAlgorithm: SigningAlgorithm?
         let applicationType: Client.ApplicationType?
+
+        /// Whether one of its methods needs a secret.
+        var hasSecret: Bool {
+            ([method] + otherMethods).contains { $0 == .clientSecretBasic || $0 == .clientSecretPost }
+        }
+    }
+
+    /// How a client came, which decides what it may say.
+    enum Origin: Sendable {
+        /// It registers here (RFC 7591), and speaks to us alone.
+        case registration
+        /// It publishes one document for every server there is (CIMD §4): what we do not know is not meant for us.
+        case document
     }
 
     private static let mostRedirectURIs = 16
     private static let longestName = 200
-    private static let methods: [Client.AuthenticationMethod] = [.none, .clientSecretBasic, .clientSecretPost]
+    private static let knownGrants: Set<String> = ["authorization_code", "refresh_token"]
 
     /// - Throws: `invalid_redirect_uri` or `invalid_client_metadata` (RFC 7591 §3.2.2).
-    func checked() throws(OAuthError) -> Checked {
+    func checked(_ origin: Origin) throws(OAuthError) -> Checked {
         if softwareStatement != nil {
             // Nobody is trusted to sign statements, and ignoring one could ignore a restriction.
             throw Self.invalid("software_statement is not supported.")
         }
-        guard jwks == nil || jwksURI == nil else { throw Self.invalid("jwks and jwks_uri exclude each other.") }
-        let redirects = try checkedRedirects()
-        let grants = grantTypes ?? ["authorization_code"]
-        let responses = responseTypes ?? ["code"]
-        guard Set(grants).isSubset(of: ["authorization_code", "refresh_token"]), Set(grants).count == grants.count,
-            grants.contains("authorization_code")
-        else {
-            throw Self.invalid("grant_types may be authorization_code and refresh_token, and needs the first.")
+        if let scope, (try? ValidRequest.scopes(in: scope)) == nil {
+            throw Self.invalid("scope holds characters that no scope may have.")
         }
-        guard responses == ["code"] else { throw Self.invalid("response_types must be [\"code\"].") }
-        let method = try checkedMethod()
+        let redirects = try checkedRedirects()
+        let responses = responseTypes ?? ["code"]
+        guard origin == .document ? responses.contains("code") : responses == ["code"] else {
+            throw Self.invalid("response_types must be [\"code\"].")
+        }
+        let keys = try checkedKeys()
+        let algorithm = try checkedAlgorithm()
+        let methods = try checkedMethods(origin)
+        guard keys != nil || !methods.contains(.privateKeyJWT) else {
+            throw Self.invalid("private_key_jwt needs jwks or jwks_uri.")
+        }
         let pages = [clientURI, logoURI, policyURI, tosURI].compactMap { $0 }
         guard pages.allSatisfy(Self.isPage) else {
             throw Self.invalid("client_uri, logo_uri, policy_uri and tos_uri must be https URLs.")
         }
         return Checked(
-            name: try checkedName(redirects), redirectURIs: redirects, grantTypes: grants, responseTypes: responses,
-            method: method, applicationType: try checkedType(redirects))
+            name: try checkedName(origin, redirects), redirectURIs: redirects, grantTypes: try checkedGrants(origin),
+            responseTypes: ["code"], method: methods[0], otherMethods: Array(methods.dropFirst()), keys: keys,
+            assertionAlgorithm: algorithm, applicationType: try checkedType(redirects))
     }
 
     private func checkedRedirects() throws(OAuthError) -> [String] {
@@ -95,18 +129,91 @@ extension ClientMetadata {
         return redirectURIs
     }
 
-    private func checkedMethod() throws(OAuthError) -> Client.AuthenticationMethod {
-        // RFC 7591 §2: absent means client_secret_basic.
-        let wanted = tokenEndpointAuthMethod ?? Client.AuthenticationMethod.clientSecretBasic.rawValue
-        guard let method = Self.methods.first(where: { $0.rawValue == wanted }) else {
-            throw Self.invalid("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post.")
+    private func checkedGrants(_ origin: Origin) throws(OAuthError) -> [String] {
+        let grants = grantTypes ?? ["authorization_code"]
+        let known = grants.filter(Self.knownGrants.contains)
+        guard origin == .document || known.count == grants.count, Set(known).count == known.count,
+            known.contains("authorization_code")
+        else {
+            throw Self.invalid("grant_types may be authorization_code and refresh_token, and needs the first.")
         }
-        return method
+        return known
+    }
+
+    /// The methods it may come with, the one it prefers first.
+    private func checkedMethods(_ origin: Origin) throws(OAuthError) -> [Client.AuthenticationMethod] {
+        switch origin {
+        case .registration: try registeredMethods()
+        case .document: try publishedMethods()
+        }
+    }
+
+    private func registeredMethods() throws(OAuthError) -> [Client.AuthenticationMethod] {
+        // RFC 7591 §2: absent means client_secret_basic.
+        let standard = Client.AuthenticationMethod.clientSecretBasic
+        let named = method.map { [$0] } ?? []
+        let possible = (named + (methods ?? [])).compactMap(Client.AuthenticationMethod.init(rawValue:))
+        guard let first = method == nil && methods == nil ? standard : possible.first else {
+            throw Self.invalid(
+                "token_endpoint_auth_method must be none, client_secret_basic, client_secret_post or private_key_jwt.")
+        }
+        // Once proof is agreed on, coming without it is no choice any more.
+        var agreed = [first]
+        for other in possible where !agreed.contains(other) && (first == .none || other != .none) {
+            if first == .none, other != .privateKeyJWT { continue }
+            agreed.append(other)
+        }
+        return agreed
+    }
+
+    private func publishedMethods() throws(OAuthError) -> [Client.AuthenticationMethod] {
+        let named = (method.map { [$0] } ?? []) + (methods ?? [])
+        guard named.allSatisfy({ !$0.hasPrefix("client_secret") }) else {
+            // CIMD §4.1: whoever can read the document would have the secret.
+            throw Self.invalid("A metadata document cannot name a method that shares a secret.")
+        }
+        // The list, where there is one, is what counts; without any word a client is public.
+        let offered = methods ?? method.map { [$0] } ?? [Client.AuthenticationMethod.none.rawValue]
+        let usable = [Client.AuthenticationMethod.privateKeyJWT, .none].filter { offered.contains($0.rawValue) }
+        let preferred = usable.filter { $0.rawValue == method }
+        guard !usable.isEmpty else { throw Self.invalid("The client has to offer none or private_key_jwt.") }
+        return preferred + usable.filter { !preferred.contains($0) }
+    }
+
+    private func checkedKeys() throws(OAuthError) -> Client.KeySource? {
+        guard jwks == nil || jwksURI == nil else { throw Self.invalid("jwks and jwks_uri exclude each other.") }
+        if let jwksURI {
+            guard jwksURI.utf8.count <= 2048, let url = try? OutboundURL(jwksURI), url.scheme == .https,
+                jwksURI.hasPrefix("https://")
+            else { throw Self.invalid("jwks_uri must be an https URL.") }
+            return .published(at: jwksURI)
+        }
+        guard let jwks else { return nil }
+        let set: JWKSet
+        do {
+            set = try JWKSet(jwks)
+        } catch {
+            throw Self.invalid(
+                error == .privateKey ? "jwks holds a private key; make a new pair." : "jwks must be a JWK Set.")
+        }
+        guard !set.keys.isEmpty else {
+            throw Self.invalid("jwks holds no key for ES256, RS256 (2048 bits or more) or EdDSA.")
+        }
+        return .given(set)
+    }
+
+    private func checkedAlgorithm() throws(OAuthError) -> SigningAlgorithm? {
+        guard let signingAlgorithm else { return nil }
+        guard let algorithm = SigningAlgorithm(rawValue: signingAlgorithm) else {
+            throw Self.invalid("token_endpoint_auth_signing_alg must be ES256, RS256 or EdDSA.")
+        }
+        return algorithm
     }
 
     /// A name that cannot pretend: printable, without characters that reorder or hide text (RFC 7591 §5).
-    private func checkedName(_ redirects: [String]) throws(OAuthError) -> String {
+    private func checkedName(_ origin: Origin, _ redirects: [String]) throws(OAuthError) -> String {
         guard let clientName, !clientName.isEmpty else {
+            guard origin == .registration else { throw Self.invalid("client_name is required.") }
             return redirects.first.flatMap { RedirectURI($0)?.host } ?? "Unnamed application"
         }
         guard clientName.unicodeScalars.count <= Self.longestName, ClientName.isHonest(clientName) else {

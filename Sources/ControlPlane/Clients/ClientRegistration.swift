@@ -64,9 +64,8 @@ package final class ClientRegistration: Sendable {
     ) async throws -> Registered {
         do {
             do {
-                let checked = try metadata.checked()
-                try takeShare(of: issuer.id, from: request.ip ?? "-", at: now)
-                try await takeFromQuota(of: issuer.id, at: now)
+                let checked = try metadata.checked(.registration)
+                try await admitUnused(at: issuer, from: request.ip, at: now)
                 return try await store(checked, metadata, at: issuer, request, now)
             } catch let error as OAuthError where error.code != .temporarilyUnavailable {
                 try await refuse(error, at: issuer, request, now)
@@ -75,6 +74,17 @@ package final class ClientRegistration: Sendable {
         } catch  where error.isStoreFailure {
             throw OAuthError.unavailable(error)
         }
+    }
+
+    /// How long a client lives that nobody uses.
+    var unusedLifetime: TimeInterval { settings.unusedLifetime.seconds }
+
+    /// Makes sure that one more client may come that nobody has used yet.
+    ///
+    /// - Throws: ``OAuthError``: the quota, or this source's share of it, is spent.
+    func admitUnused(at issuer: Issuer, from source: String?, at now: Date) async throws {
+        try takeShare(of: issuer.id, from: source ?? "-", at: now)
+        try await takeFromQuota(of: issuer.id, at: now)
     }
 
     private func refuse(
@@ -91,7 +101,7 @@ package final class ClientRegistration: Sendable {
         _ checked: ClientMetadata.Checked, _ metadata: ClientMetadata, at issuer: Issuer,
         _ request: AuditEvent.RequestInfo, _ now: Date
     ) async throws -> Registered {
-        let secret = checked.method == .none ? nil : Secret.random(prefix: "gs_", from: random)
+        let secret = checked.hasSecret ? Secret.random(prefix: "gs_", from: random) : nil
         let client = Client(
             id: ClientID.make(at: now, random), registry: issuer.id, kind: .dynamic, name: checked.name,
             redirectURIs: checked.redirectURIs, grantTypes: checked.grantTypes, responseTypes: checked.responseTypes,
@@ -99,11 +109,11 @@ package final class ClientRegistration: Sendable {
             clientURI: metadata.clientURI, logoURI: metadata.logoURI, policyURI: metadata.policyURI,
             tosURI: metadata.tosURI, documentURL: nil, secretDigest: secret.map(SecretDigest.init(of:)),
             registrationTokenDigest: nil, status: .active, expiresAt: now + settings.unusedLifetime.seconds, version: 1,
-            createdAt: now, updatedAt: now)
+            createdAt: now, updatedAt: now, otherMethods: checked.otherMethods, keys: checked.keys,
+            assertionAlgorithm: checked.assertionAlgorithm)
         let event = AuditEvent(
             .clientRegistered, organization: issuer.id, id: EventID.make(at: now, random), time: now, actor: .anonymous,
-            targets: [AuditEvent.Target(type: "client", id: client.id.description, name: client.name)],
-            client: client.wireID, request: request,
+            targets: [client.auditTarget], client: client.wireID, request: request,
             metadata: ["token_endpoint_auth_method": client.authenticationMethod.rawValue])
         _ = try await clients.register(client, recording: event.outboxEvent(random))
         return Registered(client: client, secret: secret)

@@ -87,6 +87,10 @@ struct RefreshTokenGrant: Sendable {
         }
         guard state.user == .active else { throw TokenIssuance.invalidGrant("user_disabled") }
         guard state.admission == .active else { throw TokenIssuance.invalidGrant("client_not_admitted") }
+        // Who holds the keys that a document names now may not be whom the person trusted (CIMD §8.4).
+        guard state.admittedKeys == attempt.client.admittedKeys else {
+            throw TokenIssuance.invalidGrant("client_keys_changed")
+        }
     }
 
     private func standing(
@@ -139,7 +143,8 @@ struct RefreshTokenGrant: Sendable {
             let rotation = GrantStore.Rotation(
                 grant: grant.id, version: grant.version, presented: presented.digest, successor: successor.digest,
                 sealedSuccessor: try presented.seal(successor, issuance.random),
-                idleExpiresAt: attempt.now + Double(settings.grantIdleLifetimeSeconds))
+                idleExpiresAt: attempt.now + Double(settings.grantIdleLifetimeSeconds),
+                admittedKeys: attempt.client.admittedKeys)
             outcome = try await issuance.grants.rotate(
                 rotation, in: presented.organization, guardedBy: target.guardian, recording: event, at: attempt.now)
             if outcome.isDone {
@@ -152,8 +157,8 @@ struct RefreshTokenGrant: Sendable {
                 .tokenRefreshed, token, for: subject, grantType: "refresh_token", decision,
                 metadata: ["retried": "true"], target, attempt)
             outcome = try await issuance.grants.retry(
-                grant.id, version: grant.version, in: presented.organization, guardedBy: target.guardian,
-                recording: event, at: attempt.now)
+                grant.id, version: grant.version, admittedKeys: attempt.client.admittedKeys,
+                in: presented.organization, guardedBy: target.guardian, recording: event, at: attempt.now)
         case .reused:
             return nil
         }

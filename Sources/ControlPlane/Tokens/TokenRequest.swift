@@ -27,10 +27,12 @@ package enum ClientCredentials: Sendable {
     case none(clientID: String)
     case basic(clientID: String, secret: Secret)
     case post(clientID: String, secret: Secret)
+    case assertion(ClientAssertion)
 
     package var clientID: String {
         switch self {
         case .none(let clientID), .basic(let clientID, _), .post(let clientID, _): clientID
+        case .assertion(let assertion): assertion.clientID
         }
     }
 
@@ -39,13 +41,7 @@ package enum ClientCredentials: Sendable {
         case .none: .none
         case .basic: .clientSecretBasic
         case .post: .clientSecretPost
-        }
-    }
-
-    var secret: Secret? {
-        switch self {
-        case .none: nil
-        case .basic(_, let secret), .post(_, let secret): secret
+        case .assertion: .privateKeyJWT
         }
     }
 }
