@@ -3,6 +3,7 @@ import ControlPlane
 import Foundation
 import Keys
 import Logging
+import Outbound
 import Redis
 import Tenancy
 import TestSupport
@@ -54,11 +55,21 @@ struct RefreshFamilies: Sendable {
         issuer = organization.id
         let issuers = IssuerDirectory(catalog: catalog, publicURL: "https://as.example")
         let redis = RedisClient(settings: try RedisSettings(url: "redis://127.0.0.1:1"), logger: logger)
+        let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
+        let fetcher = DocumentFetcher(outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger))
+        let registration = ClientRegistration(
+            database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system)
+        let documents = ClientDocuments(
+            catalog: catalog, database: database, fetcher: fetcher, registration: registration, random: .system)
         issuance = TokenIssuance(
-            issuers: issuers, authentication: ClientAuthentication(clients: ClientDirectory(catalog: catalog)),
+            issuers: issuers,
+            authentication: ClientAuthentication(
+                clients: ClientDirectory(catalog: catalog, documents: documents),
+                keys: PublishedKeys(fetcher: fetcher), database: database, random: .system),
             transactions: AuthorizationTransactionStore(redis: redis, random: .system),
+            devices: DeviceAuthorizationStore(redis: redis, random: .system),
             idTokenKeys: IDTokenKeys(administration: administration, issuers: issuers), database: database,
-            refusals: RefusalLog(database: database, clock: .system, random: .system, logger: logger),
+            refusals: refusals,
             housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
             remembered: RememberedGrants(capacity: remembers ? 10_000 : 0), random: .system)
     }
