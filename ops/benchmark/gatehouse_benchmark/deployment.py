@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,8 @@ from gatehouse_demo.pages import Browser, Person
 from gatehouse_demo.sandbox import Outbox as Mail
 from gatehouse_demo.seed import resource_body
 from gatehouse_demo.stack import Ports, Process, Stack
+
+from .tenants import Tenants
 
 # The pair of RFC 7636, appendix B: the load generator computes no digests.
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -38,6 +41,8 @@ class Deployment:
         self.client_id = ""
         self.service_id = self.service_secret = ""
         self.cookies = ""
+        self.tenants: Tenants | None = None
+        self.http = httpx.Client(timeout=60, trust_env=False)
 
     @property
     def port(self) -> int:
@@ -98,6 +103,40 @@ class Deployment:
                     "scopes": ["read", "write"],
                 },
             )
+
+    def access_token(self) -> str:
+        """A fresh token of the service, for acme's server."""
+        body = {
+            "grant_type": "client_credentials", "client_id": self.service_id, "client_secret": self.service_secret,
+            "resource": self.stack.acme_url,
+        }
+        reply = self.http.post(f"{self.stack.url}{self.issuer_path}/oauth/token", data=body)
+        if reply.status_code != 200:
+            raise BenchError(f"no token for the service: {reply.status_code} {reply.text[:300]}")
+        return reply.json()["access_token"]
+
+    def token_rows(self, count: int) -> Path:
+        """A file of different tokens of the service, a line each."""
+        path = self.folder / f"tokens-{count}.rows"
+        if not path.exists():
+            path.touch(mode=0o600)
+            with ThreadPoolExecutor(8) as threads, path.open("w") as file:
+                for token in threads.map(lambda _: self.access_token(), range(count)):
+                    file.write(token + "\n")
+            body = {"client_id": self.service_id, "client_secret": self.service_secret, "token": token}
+            answer = self.http.post(f"{self.stack.url}{self.issuer_path}/oauth/introspect", data=body)
+            if not answer.is_success or not answer.json()["active"]:
+                raise BenchError(f"a fresh token is not active: {answer.status_code} {answer.text[:300]}")
+        return path
+
+    def client_rows(self, exponent: float) -> Path:
+        """Which of a hundred thousand clients of ten thousand organizations speaks next."""
+        if self.tenants is None:
+            self.tenants = Tenants(
+                self.stack.url, self.stack.admin_key, os.environ["DATABASE_ADMIN_URL"], self.folder
+            )
+            self.tenants.make()
+        return self.tenants.rows(exponent)
 
     def authorize_target(self, state: str) -> str:
         """Path and query of an authorization request; `state` goes in as it is."""

@@ -17,16 +17,18 @@ class Scenario:
     # other steps of the walk are part of the cost.
     reported: str
     script: Callable[[Deployment], str]
+    # Runs only when named.
+    asked: bool = False
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(name: str, reported: str | None = None):
+def scenario(name: str, reported: str | None = None, asked: bool = False):
     """Enters the function that writes the script under `name`."""
 
     def enter(script: Callable[[Deployment], str]) -> Callable[[Deployment], str]:
-        SCENARIOS[name] = Scenario(name, reported or name, script)
+        SCENARIOS[name] = Scenario(name, reported or name, script, asked)
         return script
 
     return enter
@@ -105,6 +107,42 @@ def client_credentials_rs256(deployment: Deployment) -> str:
     return client_credentials(deployment, "client_credentials_rs256", deployment.rs256_url)
 
 
+def tenants(deployment: Deployment, exponent: float) -> str:
+    """Client credentials of many: the request of `client_credentials` but for who sends it."""
+    rows = deployment.client_rows(exponent)
+    return f"""rows issuer,client,resource {rows}
+step client_credentials
+send POST @{{issuer}}/oauth/token
+{FORM}
+body grant_type=client_credentials&client_id=@{{client}}&client_secret={deployment.tenants.secret}\
+&resource=@{{resource}}&scope=read%20write
+expect 200
+"""
+
+
+def introspect(deployment: Deployment, tokens: int) -> str:
+    body = {"client_id": deployment.service_id, "client_secret": deployment.service_secret}
+    return f"""rows token {deployment.token_rows(tokens)}
+step introspection
+send POST {deployment.issuer_path}/oauth/introspect
+{FORM}
+body {urlencode(body, quote_via=quote)}&token=@{{token}}
+expect 200
+"""
+
+
+@scenario("introspection")
+def introspection(deployment: Deployment) -> str:
+    """Tokens that were asked about before."""
+    return introspect(deployment, 100)
+
+
+@scenario("introspection_first", reported="introspection")
+def introspection_first(deployment: Deployment) -> str:
+    """More tokens than a node remembers, so that each is as good as new."""
+    return introspect(deployment, 40_000)
+
+
 @scenario("token_code", reported="token")
 def token_code(deployment: Deployment) -> str:
     """Codes do not keep, so each is fetched with a live session just before it is redeemed."""
@@ -139,3 +177,18 @@ expect 201
 def flow(deployment: Deployment) -> str:
     """A whole connection: authorize, token, refresh. Counted by its last step."""
     return authorize(deployment) + redeem(deployment) + refresh(deployment)
+
+
+# ---- Scenarios that take long to prepare, so only for the asking -------------------------------------------------------
+
+
+@scenario("tenants_zipf", reported="client_credentials", asked=True)
+def tenants_zipf(deployment: Deployment) -> str:
+    """100,000 clients of 10,000 organizations, some of them much busier than others (Zipf 1.0)."""
+    return tenants(deployment, 1.0)
+
+
+@scenario("tenants_uniform", reported="client_credentials", asked=True)
+def tenants_uniform(deployment: Deployment) -> str:
+    """The same clients, all alike: the worst case for every cache."""
+    return tenants(deployment, 0.0)
