@@ -5,11 +5,13 @@ The released `mcp` and `fastmcp` clients are in test_chatgpt.py and test_mcp_cli
 
 from __future__ import annotations
 
+import secrets
 import time
 from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
+from assertions import KeyPair
 from gatehouse_demo.chatgpt import claims
 from oauth import told
 from walk import Walk
@@ -41,21 +43,26 @@ def signed_in(deployment, issuer, client_id: str, redirect_uri: str, name: str =
     return answer["code"], verifier
 
 
-def connected(deployment, issuer, client: dict, redirect_uri: str, name: str = "alice", resource="", **changes) -> dict:
-    """From sign-in to refresh, authenticating as registered; returns the claims of the last access token."""
+def connected(
+    deployment, issuer, client: dict, redirect_uri: str, name: str = "alice", resource="", proof=dict, **changes,
+) -> dict:
+    """From sign-in to refresh, authenticating as registered; returns the claims of the last access token.
+
+    `proof` makes what the client adds to each form to prove itself, where that is no secret.
+    """
     resource = issuer.resource if resource == "" else resource
     code, verifier = signed_in(deployment, issuer, client["client_id"], redirect_uri, name, resource=resource,
         **changes)
     secret = client.get("client_secret")
     own = {"client_id": client["client_id"], "client_secret": secret, "resource": resource}
-    reply = issuer.token(own | {
+    reply = issuer.token(own | proof() | {
         "grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "code_verifier": verifier})
     assert reply.status_code == 200, reply.text
     assert reply.headers["content-type"] == "application/json" and reply.headers["cache-control"] == "no-store"
     body = reply.json()
     assert isinstance(body["access_token"], str) and body["token_type"].lower() == "bearer"
     if "refresh_token" in client["grant_types"]:
-        reply = issuer.token(own | {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]})
+        reply = issuer.token(own | proof() | {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]})
         assert reply.status_code == 200, reply.text
         body = reply.json()
     return claims(body["access_token"])
@@ -103,7 +110,122 @@ def test_each_listed_scope_works(deployment):
         assert "offline_access" not in token["scopes"] and token["scopes"], scope
 
 
+@pytest.fixture
+def chatgpt(deployment):
+    """ChatGPT's metadata document as it is published: its client_id, and the key that its jwks_uri shows."""
+    host, key = deployment.documents, KeyPair("RS256", kid="cimd-20260428030119")
+    path = f"/{secrets.token_hex(4)}/oauth/client.json"
+    keys = path.replace("client.json", "jwks.json")
+    client_id = host.url(path, "chatgpt.localhost")
+    host.publish(path, CHATGPT | {
+        "client_id": client_id, "client_uri": "https://chatgpt.com", "logo_uri": "https://chatgpt.com/logo.png",
+        "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg": "RS256", "jwks_uri": host.url(keys, "chatgpt.localhost"),
+    })
+    host.publish(keys, key.jwks)
+    yield client_id, key
+    host.withdraw(path)
+    host.withdraw(keys)
+
+
+@pytest.mark.parametrize("name", ["platform", "acme"])
+def test_chatgpt_by_document_with_its_key(deployment, chatgpt, name):
+    """Facts 3a, MCP-AS-06, MCP-AS-10, CM-06, CM-12, BC-09, JA-01: what ChatGPT does where the metadata has
+    private_key_jwt: no registration, an assertion at every call, `resource` verbatim at both endpoints."""
+    client_id, key = chatgpt
+    issuer = deployment.issuer(name)
+    document = httpx.get(f"{issuer.url}/.well-known/openid-configuration", trust_env=False).json()
+    assert document["client_id_metadata_document_supported"] is True
+    assert "private_key_jwt" in document["token_endpoint_auth_methods_supported"]
+    assert "RS256" in document["token_endpoint_auth_signing_alg_values_supported"]
+    token = connected(
+        deployment, issuer, {"client_id": client_id, "grant_types": BOTH_GRANTS}, CHATGPT["redirect_uris"][0],
+        scope="read write", state="oauth_s_0123456789abcdef", proof=lambda: key.form(client_id, issuer.url))
+    assert token["client_id"] == client_id and token["aud"] == issuer.resource and token["iss"] == issuer.url
+
+
+def test_chatgpt_by_document_without_a_key(deployment, chatgpt):
+    """Facts 3a, MCP-AS-06, MCP-AS-09: the same document lists `none`, so an issuer's client may go without."""
+    client_id, _ = chatgpt
+    token = connected(
+        deployment, deployment.platform, {"client_id": client_id, "grant_types": BOTH_GRANTS},
+        CHATGPT["redirect_uris"][0], scope="read")
+    assert token["client_id"] == client_id and token["scopes"] == ["read"]
+
+
+def test_chatgpt_by_its_document_of_may(deployment, chatgpt):
+    """Facts 3a, CM-12: without the plural list the key is the only way, and no call goes without it."""
+    client_id, key = chatgpt
+    path = httpx.URL(client_id).path
+    issuer = deployment.platform
+    host = deployment.documents
+    older = {name: value for name, value in CHATGPT.items() if name != "token_endpoint_auth_method"} | {
+        "client_id": client_id, "token_endpoint_auth_method": "private_key_jwt",
+        "token_endpoint_auth_signing_alg": "RS256", "jwks": key.jwks}
+    host.publish(path, older)
+    code, verifier = signed_in(deployment, issuer, client_id, CHATGPT["redirect_uris"][0])
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": CHATGPT["redirect_uris"][0],
+            "code_verifier": verifier, "client_id": client_id}
+    reply = issuer.token(form)
+    assert reply.status_code == 401 and reply.json()["error"] == "invalid_client"
+    assert issuer.token(form | key.form(client_id, issuer.url)).status_code == 200
+
+
 # ---- Claude ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("uri", ["http://localhost:52871/callback", "http://127.0.0.1:61007/callback"])
+def test_claude_code_by_document(deployment, uri):
+    """Facts 3b, MCP-AS-06, MCP-AS-24, MCP-AS-35, CM-06, CM-14: portless loopback redirects in the document, any port
+    at run time, method none; and a page that names the document's host and warns of programs on this machine."""
+    host, issuer = deployment.documents, deployment.platform
+    path = f"/{secrets.token_hex(4)}/oauth/claude-code-client-metadata"
+    client_id = host.url(path, "claude.localhost")
+    host.publish(path, {
+        "client_id": client_id, "client_name": "Claude Code", "client_uri": "https://claude.ai",
+        "redirect_uris": ["http://localhost/callback", "http://127.0.0.1/callback"], "grant_types": BOTH_GRANTS,
+        "response_types": ["code"], "token_endpoint_auth_method": "none"})
+    page = issuer.ask(client_id, redirect_uri=uri)
+    assert page.status_code == 200 and "claude.localhost" in page.text
+    token = connected(deployment, issuer, {"client_id": client_id, "grant_types": BOTH_GRANTS}, uri)
+    assert token["client_id"] == client_id
+    host.withdraw(path)
+
+
+def test_opencode_by_document(deployment):
+    """Facts 3c, MCP-AS-06, MCP-AS-29, MCP-AS-35, CM-06: native, portless loopback, method none."""
+    host, issuer = deployment.documents, deployment.acme
+    path = f"/{secrets.token_hex(4)}/oauth/client.json"
+    client_id, uri = host.url(path), "http://127.0.0.1:19876/mcp/oauth/callback"
+    host.publish(path, {
+        "client_id": client_id, "client_name": "opencode", "application_type": "native",
+        "redirect_uris": ["http://127.0.0.1/mcp/oauth/callback", "http://localhost/mcp/oauth/callback"],
+        "grant_types": BOTH_GRANTS, "response_types": ["code"], "token_endpoint_auth_method": "none"})
+    token = connected(deployment, issuer, {"client_id": client_id, "grant_types": BOTH_GRANTS}, uri)
+    assert token["client_id"] == client_id
+    assert issuer.ask(client_id, redirect_uri="http://127.0.0.1:19876/other").status_code == 400
+    host.withdraw(path)
+
+
+@pytest.mark.parametrize("domain", ["claude.ai", "claude.com"])
+def test_claude_by_document(deployment, domain):
+    """Facts 3b, MCP-AS-06: the hosted client's document, and the server's whole list of scopes in its order."""
+    host, issuer = deployment.documents, deployment.acme
+    path = f"/{secrets.token_hex(4)}/oauth/mcp-oauth-client-metadata"
+    client_id, uri = host.url(path, "claude.localhost"), f"https://{domain}/api/mcp/auth_callback"
+    host.publish(path, {
+        "client_id": client_id, "client_name": "Claude", "client_uri": "https://claude.ai", "redirect_uris": [uri],
+        "grant_types": BOTH_GRANTS, "response_types": ["code"], "token_endpoint_auth_method": "none"})
+    document = httpx.get(f"{issuer.url}/.well-known/openid-configuration", trust_env=False).json()
+    # Without both it would register instead, silently.
+    assert document["client_id_metadata_document_supported"] is True
+    assert "none" in document["token_endpoint_auth_methods_supported"]
+    token = connected(
+        deployment, issuer, {"client_id": client_id, "grant_types": BOTH_GRANTS}, uri,
+        scope=" ".join(document["scopes_supported"]))
+    assert {"read", "write"} <= set(token["scopes"])
+    host.withdraw(path)
 
 
 @pytest.mark.parametrize("host", ["claude.ai", "claude.com"])

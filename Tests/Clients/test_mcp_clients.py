@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import webbrowser
 
@@ -127,3 +128,49 @@ def test_a_confidential_client_without_its_secret(deployment, preregistered):
     for secret in (None, "", "x"):
         reply = issuer.token(form | {"client_secret": secret})
         assert reply.status_code == 401 and reply.json()["error"] == "invalid_client"
+
+
+@pytest.fixture
+def document(deployment):
+    """Publishes a client's metadata document with these redirects; returns its URL, the client_id."""
+    paths = []
+
+    def publish(*redirects: str) -> str:
+        paths.append(f"/{secrets.token_hex(4)}/client.json")
+        url = deployment.documents.url(paths[-1])
+        deployment.documents.publish(paths[-1], {
+            "client_id": url, "client_name": "Documented", "redirect_uris": list(redirects), "grant_types": BOTH_GRANTS,
+            "response_types": ["code"], "token_endpoint_auth_method": "none"})
+        return url
+
+    yield publish
+    for path in paths:
+        deployment.documents.withdraw(path)
+
+
+@pytest.mark.filterwarnings("ignore:Using in-memory token storage")
+@pytest.mark.parametrize("server", ["shared", "acme"])
+def test_fastmcp_by_document(deployment, browser_opens, document, server):
+    """MCP-AS-06, MCP-AS-10, MCP-AS-35, CM-06: the client's URL is its client_id; its callback has a port of its own."""
+    url = getattr(deployment.stack, f"{server}_url")
+    client_id = document("http://localhost/callback")
+    token = use_fastmcp(url, OAuth(url, client_metadata_url=client_id))
+    assert token["client_id"] == client_id and token["aud"] == url
+
+
+@pytest.mark.parametrize("server", ["shared", "acme", "plain"])
+def test_mcp_by_document(deployment, document, server):
+    """MCP-AS-06, MCP-AS-10: the `mcp` client sees the flag in the metadata, registers nowhere, connects and refreshes."""
+    client_id = document(CHATGPT_REDIRECT_URI)
+    client = ChatGPT(getattr(deployment.stack, f"{server}_url"), signing_in(deployment.person("alice")))
+    client.provider.context.client_metadata_url = client_id
+
+    async def run() -> None:
+        async with client.connected() as session:
+            await session.list_tools()
+            client.expire()
+            assert not (await session.call_tool("read_note", {"name": "a"})).is_error
+
+    anyio.run(run)
+    assert claims(client.access_token)["client_id"] == client_id
+    assert not [one for one in client.exchanges if one.path.endswith("/register")]

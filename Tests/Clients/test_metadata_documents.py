@@ -232,7 +232,7 @@ BAD_ANSWERS = [
 
 
 def test_bad_answers(deployment, evidence):
-    """CM-02, CM-05, S-07, S-10: only a plain 200 with JSON counts, and no redirect is followed."""
+    """CM-02, CM-05, S-07, S-10, MCP-AS-11: only a plain 200 with JSON counts, and no redirect is followed."""
     documents = deployment.documents
     documents.publish("/elsewhere.json", description(documents.url("/elsewhere.json")))
     wrong = []
@@ -299,7 +299,7 @@ def test_errors_are_not_cached(deployment):
 
 
 def test_sizes_and_times(deployment, evidence):
-    """CM-08, S-10: 5 KB are read and no more, three seconds are waited and no longer; others are served meanwhile."""
+    """CM-08, S-10, MCP-AS-11: 5 KB are read and no more, three seconds are waited and no longer; others are served meanwhile."""
     documents, issuer = deployment.documents, deployment.platform
     path, name = fresh_path("size"), fresh_name()
     client_id = documents.url(path, name)
@@ -369,7 +369,7 @@ def test_reflection(deployment):
 
 
 def test_cache(deployment, evidence):
-    """CM-10, S-15: kept as long as it says, within a minute and a day; asked for again when old; per spelling of the URL."""
+    """CM-10, S-15, MCP-AS-11: kept as long as it says, within a minute and a day; asked for again when old; per spelling of the URL."""
     documents, issuer = deployment.documents, deployment.platform
     for header, low, high in (
         ({"cache-control": "max-age=0"}, 55, 61), ({"cache-control": "no-store"}, 55, 61),

@@ -12,6 +12,9 @@ import warnings
 import httpx
 import pytest
 import secure
+from assertions import KeyPair
+from document_host import Trap
+from evidence import source
 from gatehouse_demo.chatgpt import claims
 from oauth import REDIRECT_URI
 from walk import Walk, forms_of
@@ -128,6 +131,46 @@ def test_sign_in_finished_in_another_browser(deployment, tls, browser):
         assert reply.status_code >= 400 and not reply.is_redirect
         assert not [name for name in victim.cookies if re.search("session", name)]
     assert forms_of(page) and browser.send(page).is_redirect, "the person it belongs to can still answer"
+
+
+def test_a_server_for_others_asks_nothing_of_its_own_machine(deployment, tls):
+    """CM-07, S-01, S-02, S-03, S-04, S-09, MCP-AS-11: with an https issuer, on loopback too, neither a client's document
+    nor its keys are fetched from this machine or a private network, however the address is written."""
+    host, trap = deployment.documents, Trap()
+    path = "/production/client.json"
+    host.publish(path, {"client_id": host.url(path), "client_name": "Near", "redirect_uris": [REDIRECT_URI]})
+    issuer = tls.platform
+    port = trap.port
+    names = [
+        "localhost", "client.localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "[::1]",
+        "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[fd00::1]", "[fe80::1]", "0.0.0.0", "10.0.0.1", "192.168.0.1",
+        "172.16.0.1", "100.64.0.1", "169.254.169.254", "192.0.0.8", "198.18.0.1", "255.255.255.255", "localhost.",
+    ]
+    wrong = []
+    with tls.http() as http:
+        for client_id in [host.url(path), *(f"https://{name}:{port}/client.json" for name in names),
+                          "https://client.example:22/client.json", "https://client.example:6379/client.json"]:
+            query, _ = issuer.query(client_id)
+            began = time.monotonic()
+            reply = http.get(f"{tls.url}/oauth/authorize", params=query, headers=source())
+            if reply.status_code != 400 or "location" in reply.headers or time.monotonic() - began > 5:
+                wrong.append((client_id, reply.status_code))
+        assert not wrong
+        # Its keys: registered by URL, looked for when the first assertion comes.
+        keys = "/production/keys.json"
+        host.publish(keys, KeyPair().jwks)
+        for url in (host.url(keys), f"https://127.0.0.1:{port}/keys", "https://169.254.169.254/keys"):
+            body = {"client_name": "Keys", "redirect_uris": [REDIRECT_URI], "jwks_uri": url,
+                    "token_endpoint_auth_method": "private_key_jwt", "grant_types": ["authorization_code", "refresh_token"]}
+            reply = http.post(f"{tls.url}/oauth/register", json=body, headers=source())
+            if reply.status_code == 400:
+                continue   # refused where it is told already
+            client_id = reply.json()["client_id"]
+            form = {"grant_type": "refresh_token", "refresh_token": "x"} | KeyPair().form(client_id, tls.url)
+            reply = http.post(f"{tls.url}/oauth/token", data=form, headers=source())
+            assert reply.status_code == 401 and reply.json()["error"] == "invalid_client"
+    assert host.hits(path) == host.hits(keys) == [] and trap.connections == 0
+    trap.close()
 
 
 class Slow:
