@@ -18,14 +18,49 @@ package struct WriteMember: Sendable {
     package let statement: SQL
     /// The id, chosen by the request, of the event this statement records.
     package let eventID: UUID
+    /// Set where statements like this one may go as one.
+    package let combination: WriteCombination?
 
     package init(
-        orderKey: (organization: UUID, order: UUID), settings: PostgresLocalSettings, statement: SQL, eventID: UUID
+        orderKey: (organization: UUID, order: UUID), settings: PostgresLocalSettings, statement: SQL, eventID: UUID,
+        combination: WriteCombination? = nil
     ) {
         self.orderKey = orderKey
         self.settings = settings
         self.statement = statement
         self.eventID = eventID
+        self.combination = combination
+    }
+}
+
+/// How members that lock nothing and differ only in their values become one statement of many rows: most of what a small
+/// statement costs is being a statement.
+package struct WriteCombination: Sendable {
+    /// Members with equal keys may go together: the settings' organization, and what their statements assert.
+    package struct Key: Hashable, Sendable {
+        let organization: UUID
+        let assertions: [Int64]
+
+        package init(organization: UUID, assertions: [Int64]) {
+            self.organization = organization
+            self.assertions = assertions
+        }
+    }
+
+    package let key: Key
+    /// This member's values.
+    package let values: [PostgresBind]
+    /// The statement of several members, at most ``most``; the first column of each row it returns is the event id of a
+    /// member that took effect.
+    package let statement: @Sendable (_ members: [[PostgresBind]]) -> SQL
+    package static let most = 16
+
+    package init(
+        key: Key, values: [PostgresBind], statement: @escaping @Sendable (_ members: [[PostgresBind]]) -> SQL
+    ) {
+        self.key = key
+        self.values = values
+        self.statement = statement
     }
 }
 
@@ -73,7 +108,8 @@ package final class PostgresWriteLane: Sendable {
     }
 
     enum Ticket: Sendable {
-        case batch([Job])
+        /// Each element is one statement of the transaction, of one member or of several.
+        case batch([[Job]])
         case question([Job])
     }
 
@@ -180,21 +216,45 @@ extension PostgresWriteLane: LinkLane {
 
     /// One transaction of all these members, in the order every node uses.
     private func batch(_ jobs: [Job]) -> Chain<Ticket> {
-        let ordered = jobs.count == 1 ? jobs : jobs.sorted { $0.member.precedes($1.member) }
+        let statements = combined(jobs.count == 1 ? jobs : jobs.sorted { $0.member.precedes($1.member) })
         var steps: [ChainBody.Step] = []
-        steps.reserveCapacity(ordered.count * 2)
+        steps.reserveCapacity(statements.count * 2)
         var current: PostgresLocalSettings = []
-        for job in ordered {
-            let changes = job.member.settings.changes(from: current)
+        for members in statements {
+            let first = members[0].member
+            let changes = first.settings.changes(from: current)
             if !changes.isEmpty { steps.append(.settings(changes)) }
-            current = job.member.settings
-            steps.append(.statement(job.member.statement))
+            current = first.settings
+            if members.count > 1, let combination = first.combination {
+                let values = members.compactMap { $0.member.combination?.values }
+                steps.append(.statement(combination.statement(values)))
+            } else {
+                steps.append(.statement(first.statement))
+            }
         }
         let meter = engine.meter
         meter.count(meter.batches)
-        meter.count(meter.batchMembers, ordered.count)
-        meter.largestBatch.max(ordered.count, ordering: .relaxed)
-        return Chain(body: .pipeline(steps), ticket: .batch(ordered), patience: settings.lanePatience)
+        meter.count(meter.batchMembers, jobs.count)
+        meter.largestBatch.max(jobs.count, ordering: .relaxed)
+        return Chain(body: .pipeline(steps), ticket: .batch(statements), patience: settings.lanePatience)
+    }
+
+    /// Members that may go as one statement are put where the first of them is; the others keep their places.
+    private func combined(_ jobs: [Job]) -> [[Job]] {
+        var statements: [[Job]] = []
+        statements.reserveCapacity(jobs.count)
+        var open: [WriteCombination.Key: Int] = [:]
+        for job in jobs {
+            if !job.isAlone, let key = job.member.combination?.key {
+                if let place = open[key], statements[place].count < WriteCombination.most {
+                    statements[place].append(job)
+                    continue
+                }
+                open[key] = statements.count
+            }
+            statements.append([job])
+        }
+        return statements
     }
 
     /// One question per organization, each under its own settings: row-level security hides the events of the others.
@@ -211,16 +271,30 @@ extension PostgresWriteLane: LinkLane {
 
     func finish(_ ticket: Ticket, _ outcome: ChainOutcome) {
         switch (ticket, outcome) {
-        case (.batch(let jobs), .completed(let results)):
-            for (job, result) in zip(jobs, results) { committed(job, result.rows) }
-        case (.batch(let jobs), .failed(let error, _)) where jobs.count == 1: refused(jobs[0], error)
-        case (.batch(let jobs), .failed(_, let place)): separate(jobs, culprit: place)
-        case (.batch(let jobs), .lost(nothingDone: true)): queueAgain(jobs)
-        case (.batch(let jobs), .lost(nothingDone: false)): doubt(jobs, because: .lostLink)
+        case (.batch(let statements), .completed(let results)):
+            for (members, result) in zip(statements, results) { committed(members, result.rows) }
+        case (.batch(let statements), .failed(let error, _)) where statements.count == 1 && statements[0].count == 1:
+            refused(statements[0][0], error)
+        case (.batch(let statements), .failed(_, let place)): separate(statements, culprit: place)
+        case (.batch(let statements), .lost(nothingDone: true)): queueAgain(statements.flatMap { $0 })
+        case (.batch(let statements), .lost(nothingDone: false)): doubt(statements.flatMap { $0 }, because: .lostLink)
         case (.question(let jobs), .completed(let results)): resolve(jobs, results.last?.rows ?? [])
         case (.question(let jobs), .failed): askAgain(jobs, isRefused: true)
         case (.question(let jobs), .lost): askAgain(jobs, isRefused: false)
         }
+    }
+
+    private func committed(_ members: [Job], _ rows: [Row]) {
+        guard members.count > 1 else { return committed(members[0], rows) }
+        var own: [UUID: Row] = [:]
+        for row in rows {
+            guard let id = try? row.firstColumn(as: UUID.self) else {
+                logger.error("a combined statement answered no event ids")
+                return doubt(members, because: .lostLink)
+            }
+            own[id] = row
+        }
+        for job in members { committed(job, own[job.member.eventID].map { [$0] } ?? []) }
     }
 
     private func committed(_ job: Job, _ rows: [Row]) {
@@ -246,11 +320,13 @@ extension PostgresWriteLane: LinkLane {
         }
     }
 
-    /// One member spoiled a batch: all are sent again alone, the culprit last, so that it holds nobody up twice.
-    private func separate(_ jobs: [Job], culprit: Int) {
-        var jobs = jobs
+    /// One statement spoiled a batch: all members are sent again alone, those of the culprit last, so that it holds nobody
+    /// up twice.
+    private func separate(_ statements: [[Job]], culprit: Int) {
+        var statements = statements
+        if statements.indices.contains(culprit) { statements.append(statements.remove(at: culprit)) }
+        var jobs = statements.flatMap { $0 }
         for index in jobs.indices { jobs[index].isAlone = true }
-        if jobs.indices.contains(culprit) { jobs.append(jobs.remove(at: culprit)) }
         queueAgain(jobs)
     }
 
@@ -332,10 +408,12 @@ extension PostgresWriteLane: LinkLane {
     // MARK: The clock
 
     func expire(_ ticket: Ticket, before limit: ContinuousClock.Instant) {
-        switch ticket {
-        case .batch(let jobs), .question(let jobs):
-            for job in jobs where job.deadline <= limit { job.fail(PostgresError(.outcomeUnknown)) }
-        }
+        let jobs =
+            switch ticket {
+            case .batch(let statements): statements.flatMap { $0 }
+            case .question(let jobs): jobs
+            }
+        for job in jobs where job.deadline <= limit { job.fail(PostgresError(.outcomeUnknown)) }
     }
 
     func sweep(before limit: ContinuousClock.Instant) {

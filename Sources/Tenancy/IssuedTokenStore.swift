@@ -1,5 +1,3 @@
-import Postgres
-
 /// Tokens that belong to no grant: all that is stored of one is its event.
 package struct IssuedTokenStore: Sendable {
     package let database: TenantDatabase
@@ -8,19 +6,12 @@ package struct IssuedTokenStore: Sendable {
         self.database = database
     }
 
-    private static let statement = PreparedSQL(
-        PreparedEvent.insertion(where: EpochGuard.condition(organization: "$13", platform: "$14"))
-            + " RETURNING 1 AS written",
-        PreparedEvent.types + EpochGuard.types)
-
     /// Writes the event of a token down if nothing its decision rests on has changed; without it the token is not handed
     /// out.
     ///
     /// - Parameter guardian: of the event's organization.
     /// - Returns: false when a guard moved, and nothing was written.
     package func record(_ event: OutboxEvent, guardedBy guardian: EpochGuard) async throws -> Bool {
-        try await database.write(event.organization, event: event.id, Self.statement(event.binds + guardian.binds)) {
-            _ in
-        }.isDone
+        try await database.append(event, guardedBy: guardian)
     }
 }

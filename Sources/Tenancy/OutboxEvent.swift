@@ -76,6 +76,26 @@ enum PreparedEvent {
             + "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE \(condition)"
     }
 
+    /// Inserts so many events of one organization, one after the other in the parameters; with a guard, only if it holds.
+    /// Returns the ids of those it inserted.
+    static func insertions(_ count: Int, isGuarded: Bool) -> PreparedSQL {
+        let rows = (0..<count).map { row in
+            "(" + (1...types.count).map { "$\(row * types.count + $0)" }.joined(separator: ", ") + ")"
+        }
+        let next = count * types.count
+        let condition =
+            isGuarded ? EpochGuard.condition(organization: "$\(next + 1)", platform: "$\(next + 2)") : "true"
+        return PreparedSQL(
+            """
+            INSERT INTO audit_outbox (\(outboxColumns.text)) SELECT * FROM (VALUES \(rows.joined(separator: ", "))) AS event
+             WHERE \(condition) RETURNING id
+            """, Array(repeating: types, count: count).flatMap { $0 } + (isGuarded ? EpochGuard.types : []))
+    }
+
+    /// By count, beginning with one.
+    static let plainInsertions = (1...WriteCombination.most).map { insertions($0, isGuarded: false) }
+    static let guardedInsertions = (1...WriteCombination.most).map { insertions($0, isGuarded: true) }
+
     /// The prepared form of ``recorded(_:as:after:with:)``.
     static func recorded(_ change: String, after before: String = "") -> String {
         """

@@ -43,9 +43,31 @@ package struct TenantDatabase: Sendable {
         }
     }
 
-    /// Commits one event that records no change, such as a refusal.
-    package func append(_ event: OutboxEvent) async throws {
-        _ = try await write(event.organization, event: event.id, event.insertion) { _ in }
+    /// Commits one event that records no change: a refusal, or a token of which nothing else is stored. Events of one
+    /// organization that come together go as one statement.
+    ///
+    /// - Parameter guardian: of the event's organization; what must not have moved for the event to be true.
+    /// - Returns: false when a guard moved, and nothing was written.
+    @discardableResult
+    package func append(_ event: OutboxEvent, guardedBy guardian: EpochGuard? = nil) async throws -> Bool {
+        let forms = guardian == nil ? PreparedEvent.plainInsertions : PreparedEvent.guardedInsertions
+        let guards = guardian?.binds ?? []
+        let values = event.binds
+        let member = WriteMember(
+            orderKey: (event.organization.uuid, event.id.uuid), settings: setting(event.organization),
+            statement: forms[0](values + guards), eventID: event.id.uuid,
+            combination: WriteCombination(
+                key: WriteCombination.Key(
+                    organization: event.organization.uuid,
+                    assertions: guardian.map { [$0.organizationEpoch, $0.platformEpoch] } ?? []),
+                values: values
+            ) { members in
+                forms[members.count - 1](members.flatMap { $0 } + guards)
+            })
+        switch try await writeLane.execute(member) {
+        case .rows(let rows): return !rows.isEmpty
+        case .recovered: return true
+        }
     }
 
     /// A pinned connection: an explicit transaction of several statements, repeated as a whole when the database asks
