@@ -125,7 +125,7 @@ let package = Package(
             name: "TestSupport", dependencies: ["Tenancy", "Keys", "Postgres", logging], path: "Tests/TestSupport",
             swiftSettings: strict),
         .testTarget(name: "PostgresTests", dependencies: ["Postgres", logging], swiftSettings: strict),
-        .testTarget(name: "RedisTests", dependencies: ["Redis", logging], swiftSettings: strict),
+        .testTarget(name: "RedisTests", dependencies: ["TestSupport", "Redis", logging], swiftSettings: strict),
         .testTarget(
             name: "OutboundTests",
             dependencies: [

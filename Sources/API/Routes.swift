@@ -14,13 +14,14 @@ package struct APIServices: Sendable {
     package let revocation: Revocation
     package let registration: ClientRegistration
     package let admin: AdminRoutes
+    package let limits: EndpointLimits
     package let clock: WallClock
     package let random: RandomBytes
 
     package init(
         settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
         introspection: Introspection, revocation: Revocation, registration: ClientRegistration, admin: AdminRoutes,
-        clock: WallClock = .system, random: RandomBytes = .system
+        limits: EndpointLimits, clock: WallClock = .system, random: RandomBytes = .system
     ) {
         self.settings = settings
         self.issuers = issuers
@@ -30,6 +31,7 @@ package struct APIServices: Sendable {
         self.revocation = revocation
         self.registration = registration
         self.admin = admin
+        self.limits = limits
         self.clock = clock
         self.random = random
     }
@@ -47,12 +49,15 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let metadata = MetadataEndpoint()
     let resources = ResourceListEndpoint(publicURL: settings.publicURL)
     let keys = JWKSEndpoint()
+    let limits = services.limits
     let registration = RegistrationEndpoint(registration: services.registration)
-    let token = TokenEndpoint(issuance: services.tokens, clock: services.clock)
-    let introspection = IntrospectionEndpoint(introspection: services.introspection, clock: services.clock)
-    let revocation = RevocationEndpoint(revocation: services.revocation, clock: services.clock)
+    let token = TokenEndpoint(issuance: services.tokens, limits: limits, clock: services.clock)
+    let introspection = IntrospectionEndpoint(
+        introspection: services.introspection, limits: limits, clock: services.clock)
+    let revocation = RevocationEndpoint(revocation: services.revocation, limits: limits, clock: services.clock)
     let device = DeviceAuthorizationEndpoint(
-        issuance: services.tokens, clock: services.clock, verificationURI: settings.publicURL + "/device")
+        issuance: services.tokens, limits: limits, clock: services.clock,
+        verificationURI: settings.publicURL + "/device")
     let authorize = AuthorizeEndpoint(flow: services.flow, answers: answers)
 
     let router = Router(context: AppContext.self)
@@ -68,6 +73,7 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let closed = router.group().add(middleware: OAuthErrorMiddleware())
     // For browsers: pages, errors as pages.
     let browser = router.group().add(middleware: PageErrorMiddleware(pages: pages))
+        .add(middleware: LimitVisitors(limits: services.limits))
 
     // Every path under an issuer exists for the platform and for each organization.
     for base in ["", "o/{slug}/"] as [String] {
@@ -125,7 +131,7 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     DeviceEndpoint(flow: services.flow, answers: answers).addRoutes(to: forms)
 
     // For administrators and their programs.
-    services.admin.add(to: router)
+    services.admin.add(to: router, limits: services.limits)
 
     // What this server is, and how its pages look.
     browser.get("") { _, _ in pages.home() }

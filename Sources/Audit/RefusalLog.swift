@@ -70,7 +70,7 @@ package final class RefusalLog: Service {
     private func mayWrite(_ event: AuditEvent, _ source: String) -> Bool {
         tallies.withLock { tallies in
             var key = Key(
-                organization: event.organization, type: event.type, source: Self.group(source),
+                organization: event.organization, type: event.type, source: SourceGroup.name(of: source),
                 minute: Self.minute(of: event.time))
             if tallies.count >= Self.mostKeys, tallies[key] == nil {
                 key = Key(
@@ -145,21 +145,4 @@ package final class RefusalLog: Service {
     }
 
     private static func minute(of time: Date) -> Int { Int((time.timeIntervalSince1970 / 60).rounded(.down)) }
-
-    /// What counts as one source: an IPv4 address, the /64 that one IPv6 host commands, or the text as it is.
-    static func group(_ source: String) -> String {
-        var address = in6_addr()
-        guard source.utf8.count < 64, inet_pton(AF_INET6, source, &address) == 1 else {
-            return String(source.prefix(64))
-        }
-        let bytes = withUnsafeBytes(of: address) { Array($0) }
-        // ::ffff:192.0.2.1 is an IPv4 address.
-        if bytes[..<10].allSatisfy({ $0 == 0 }), bytes[10] == 0xFF, bytes[11] == 0xFF {
-            return bytes[12...].map(String.init).joined(separator: ".")
-        }
-        let groups = stride(from: 0, to: 8, by: 2).map {
-            String(UInt16(bytes[$0]) << 8 | UInt16(bytes[$0 + 1]), radix: 16)
-        }
-        return groups.joined(separator: ":") + "::/64"
-    }
 }

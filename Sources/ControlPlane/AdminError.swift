@@ -48,6 +48,8 @@ package enum AdminError: Error, Sendable, Equatable {
     case unsupportedMediaType
     case tooLarge
     case unavailable(retryAfter: Duration)
+    /// The key, its organization or the source asked too often.
+    case rateLimited(RateLimitState)
 }
 
 /// Which versions of a thing its change is meant for (RFC 9110 §13.1.1).

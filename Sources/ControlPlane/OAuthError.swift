@@ -35,16 +35,29 @@ package struct OAuthError: Error {
     package let cause: (any Error)?
     /// When to come back, for what passes by itself.
     package let retryAfter: Duration?
+    /// The limit that was exceeded, where that is why.
+    package let limit: RateLimitState?
 
     package init(
         _ code: Code, _ description: String, reason: String? = nil, cause: (any Error)? = nil,
-        retryAfter: Duration? = nil
+        retryAfter: Duration? = nil, limit: RateLimitState? = nil
     ) {
         self.code = code
         self.description = description
         self.reason = reason ?? code.rawValue
         self.cause = cause
         self.retryAfter = retryAfter
+        self.limit = limit
+    }
+
+    /// Asked too often; nothing was looked at. RFC 6749 has no word for it, so the nearest one.
+    ///
+    /// - Parameter isPoll: RFC 8628 §3.5 has a word for devices.
+    package static func rateLimited(_ state: RateLimitState, isPoll: Bool = false) -> OAuthError {
+        OAuthError(
+            isPoll ? .slowDown : .temporarilyUnavailable,
+            "Too many requests; try again after the time in Retry-After.", reason: "rate_limited",
+            retryAfter: .seconds(state.seconds), limit: state)
     }
 
     /// The answer while a store is away: nothing happened, and trying again is right.

@@ -59,9 +59,12 @@ package struct RedisCommand: Sendable, Equatable {
         self.arguments = arguments
     }
 
+    /// More arguments, behind the others, in wire form already.
+    var written = RedisArgumentBytes()
+
     /// Appends the command as a RESP array of bulk strings.
     func encode(into buffer: inout ByteBuffer) {
-        buffer.writeRESPHead("*", arguments.count + 1)
+        buffer.writeRESPHead("*", arguments.count + written.count + 1)
         buffer.writeRESPBulk(name)
         for argument in arguments {
             switch argument {
@@ -73,6 +76,42 @@ package struct RedisCommand: Sendable, Equatable {
             case .integer(let value): buffer.writeRESPBulk(String(value))
             }
         }
+        buffer.writeBytes(written.bytes)
+    }
+}
+
+/// Arguments written straight into their wire form: one buffer however many they are, for what every request sends.
+package struct RedisArgumentBytes: Sendable, Equatable {
+    private(set) var count = 0
+    private(set) var bytes: [UInt8] = []
+
+    package init(capacity: Int = 0) {
+        bytes.reserveCapacity(capacity)
+    }
+
+    package mutating func append(_ value: [UInt8]) {
+        appendHead(value.count)
+        bytes.append(contentsOf: value)
+        appendEnd()
+    }
+
+    package mutating func append(_ value: Int64) {
+        let digits = String(value).utf8
+        appendHead(digits.count)
+        bytes.append(contentsOf: digits)
+        appendEnd()
+    }
+
+    private mutating func appendHead(_ length: Int) {
+        count += 1
+        bytes.append(UInt8(ascii: "$"))
+        bytes.append(contentsOf: String(length).utf8)
+        appendEnd()
+    }
+
+    private mutating func appendEnd() {
+        bytes.append(UInt8(ascii: "\r"))
+        bytes.append(UInt8(ascii: "\n"))
     }
 }
 

@@ -364,13 +364,31 @@ extension RedisClient {
     package func evaluate(
         _ script: RedisScript, keys: [String], arguments: [RedisArgument] = []
     ) async throws(RedisError) -> RESPValue {
-        let tail = [RedisArgument.integer(Int64(keys.count))] + keys.map(RedisArgument.string) + arguments
+        try await evaluate(
+            script,
+            tail: [.integer(Int64(keys.count))] + keys.map(RedisArgument.string) + arguments, RedisArgumentBytes())
+    }
+
+    /// The same with keys and arguments in wire form: first the keys, `keyCount` of them.
+    package func evaluate(
+        _ script: RedisScript, keyCount: Int, written: RedisArgumentBytes
+    ) async throws(RedisError) -> RESPValue {
+        try await evaluate(script, tail: [.integer(Int64(keyCount))], written)
+    }
+
+    private func evaluate(
+        _ script: RedisScript, tail: [RedisArgument], _ written: RedisArgumentBytes
+    ) async throws(RedisError) -> RESPValue {
+        var command = RedisCommand("EVALSHA", [.string(script.digest)] + tail)
+        command.written = written
         do {
-            return try await send(RedisCommand("EVALSHA", [.string(script.digest)] + tail))
+            return try await send(command)
         } catch {
             // NOSCRIPT is answered before anything ran, so the second try cannot do it twice.
             guard error.kind == .server(prefix: "NOSCRIPT") else { throw error }
-            return try await send(RedisCommand("EVAL", [.string(script.source)] + tail))
+            var command = RedisCommand("EVAL", [.string(script.source)] + tail)
+            command.written = written
+            return try await send(command)
         }
     }
 

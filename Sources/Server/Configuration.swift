@@ -24,6 +24,9 @@ struct ServerConfiguration: Sendable {
     /// Key `GATEHOUSE_CONNECTION_TIMEOUT_SECONDS`: how long a client may take to send a request, and a connection to say
     /// nothing. Default 30.
     var requestTimeout: Int
+    /// Key `GATEHOUSE_MAX_CONNECTIONS`: connections of the public port that are open at a time; more wait until one ends.
+    /// Default 10,000.
+    var mostConnections: Int
     /// Own TLS. Keys `GATEHOUSE_TLS_CERT`, `GATEHOUSE_TLS_KEY`: PEM files.
     var tls: (certificate: String, key: String)?
     /// Keys `DATABASE_URL`, `DATABASE_SEQUENCER_URL`.
@@ -47,6 +50,8 @@ struct ServerConfiguration: Sendable {
     /// Key `GATEHOUSE_OUTBOUND_CA_FILE`: PEM file of certificates that are trusted beside the system's when clients'
     /// documents and keys are read.
     var outboundTrustRoots: String?
+    /// Keys `GATEHOUSE_RATE_…`, one for each ``RateLimit``: `COUNT/SECONDS` or `off`.
+    var rateLimits: RateLimitSettings
     /// Key `GATEHOUSE_LOG_FORMAT`: json (default) or text. Key `GATEHOUSE_LOG_LEVEL`, default info.
     var logFormat: LogFormat
     var logLevel: Logger.Level
@@ -176,10 +181,12 @@ extension ServerConfiguration {
         if let file = outboundTrustRoots, !FileManager.default.isReadableFile(atPath: file) {
             reader.complain("GATEHOUSE_OUTBOUND_CA_FILE: \(file) cannot be read.")
         }
+        let rateLimits = rateLimits(&reader, registrationQuota: registration.quota)
         let port = reader.number(
             "GATEHOUSE_PORT", default: reader.number("OAUTH_PORT", default: 8001, in: 0...65_535), in: 0...65_535)
         let internalPort = reader.number("GATEHOUSE_INTERNAL_PORT", default: 9464, in: 0...65_535)
         let requestTimeout = reader.number("GATEHOUSE_CONNECTION_TIMEOUT_SECONDS", default: 30, in: 1...300)
+        let mostConnections = reader.number("GATEHOUSE_MAX_CONNECTIONS", default: 10_000, in: 1...1_000_000)
         let (format, level) = logging(&reader)
         var settings = PostgresSettings(conninfo: database)
         settings.readConnections = reader.number("GATEHOUSE_DATABASE_READ_CONNECTIONS", default: 2, in: 1...16)
@@ -190,14 +197,14 @@ extension ServerConfiguration {
         return ServerConfiguration(
             publicURL: publicURL, host: reader.value("GATEHOUSE_HOST") ?? "127.0.0.1", port: port,
             internalHost: reader.value("GATEHOUSE_INTERNAL_HOST") ?? "127.0.0.1", internalPort: internalPort,
-            requestTimeout: requestTimeout,
+            requestTimeout: requestTimeout, mostConnections: mostConnections,
             tls: certificate.flatMap { certificate in key.map { (certificate, $0) } }, database: settings,
             sequencer: PostgresSettings(conninfo: sequencer), redis: redis, masterKey: masterKey,
             olderMasterKeys: Array(keys.dropFirst()),
             trustedProxies: proxies,
             identity: identity, stytchHosts: hosts, registration: registration,
-            rememberedGrants: rememberedGrants, outboundTrustRoots: outboundTrustRoots, logFormat: format,
-            logLevel: level)
+            rememberedGrants: rememberedGrants, outboundTrustRoots: outboundTrustRoots, rateLimits: rateLimits,
+            logFormat: format, logLevel: level)
     }
 
     /// Plain http is for loopback: everywhere else tokens would travel in the clear.
@@ -256,6 +263,25 @@ extension ServerConfiguration {
             if range == nil { reader.complain("GATEHOUSE_TRUSTED_PROXIES: \(text) is not an address range.") }
             return range
         }
+    }
+
+    private static func rateLimits(_ reader: inout SettingsReader, registrationQuota: Int) -> RateLimitSettings {
+        var settings = RateLimitSettings()
+        // One source may use up a tenth of the quota in an hour.
+        settings[.registerSource] = Rate(registrationQuota / 10, per: 3_600)
+        for limit in RateLimit.allCases {
+            guard let text = reader.text(limit.setting) else { continue }
+            if text.lowercased() == "off" {
+                settings[limit] = nil
+            } else if let rate = Rate(text) {
+                settings[limit] = rate
+            } else {
+                reader.complain(
+                    "\(limit.setting) must be COUNT/SECONDS, such as \(limit.standard.count)/\(limit.standard.seconds), or off: "
+                        + "at most a day, and at most a million a second.")
+            }
+        }
+        return settings
     }
 
     private static func identity(_ reader: inout SettingsReader, _ publicURL: String) -> IdentitySettings {

@@ -65,7 +65,8 @@ struct Serve: AsyncParsableCommand {
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [
-                    services.lanes, services.redis, services.catalog, services.sequencer, services.refusals,
+                    services.lanes, services.redis, services.limiterRedis, services.catalog, services.sequencer,
+                    services.refusals,
                     services.housekeeping, probes,
                     application,
                 ].map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
@@ -122,7 +123,10 @@ struct Serve: AsyncParsableCommand {
         _ services: Services, _ settings: ServerConfiguration, _ logger: Logger
     ) throws -> any Service {
         let router = try makeRouter(services: services.api)
-        let configuration = ApplicationConfiguration(address: .hostname(settings.host, port: settings.port))
+        OpenFiles.makeRoom(forConnections: settings.mostConnections, logger)
+        let configuration = ApplicationConfiguration(
+            address: .hostname(settings.host, port: settings.port),
+            availableConnectionsDelegate: .maximum(settings.mostConnections, logger: logger))
         // A connection that says nothing, or only a part of a request, is not kept (slow clients hold no thread, but memory).
         let patience = TimeAmount.seconds(Int64(settings.requestTimeout))
         let plain = HTTPServerBuilder.http1(
@@ -194,6 +198,12 @@ private func gauges(of services: Services) -> [(name: String, labels: [(String, 
     all.append(("redis_flushes_total", [], Double(redis.flushes)))
     all.append(("redis_connects_total", [], Double(redis.connects)))
     all.append(("redis_timeouts_total", [], Double(redis.timeouts)))
+    let limits = services.limiter.counters
+    all += RateLimit.allCases.map {
+        ("rate_limited_total", [("limit", $0.rawValue)], Double(limits.exceeded[$0] ?? 0))
+    }
+    all.append(("rate_limit_decided_locally_total", [], Double(limits.decidedHere)))
+    all.append(("rate_limit_local_buckets", [], Double(limits.bucketsHere)))
     let sequencer = services.sequencer.status
     all.append(("audit_outbox_lag_seconds", [], sequencer.lag.seconds))
     all.append(("audit_sequenced_total", [], Double(sequencer.sequenced)))

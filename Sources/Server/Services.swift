@@ -18,6 +18,9 @@ struct Services {
     let pool: PostgresPool
     let database: TenantDatabase
     let redis: RedisClient
+    /// A link of its own for rate limits, which wait less for Redis than anything else.
+    let limiterRedis: RedisClient
+    let limiter: RateLimiter
     let identityOutbound: OutboundClient
     let clientOutbound: OutboundClient
     let secrets: TenantSecrets
@@ -37,6 +40,11 @@ struct Services {
         pool = PostgresPool(settings: configuration.database, eventsExist: existingEvents, logger: logger)
         database = TenantDatabase(readLane: readLane, writeLane: writeLane, pool: pool)
         redis = RedisClient(settings: configuration.redis, logger: logger)
+        var limiterSettings = configuration.redis
+        limiterSettings.clientName = "gatehouse-limits"
+        limiterSettings.commandTimeout = .milliseconds(50)
+        limiterRedis = RedisClient(settings: limiterSettings, logger: logger)
+        limiter = RateLimiter(redis: limiterRedis, settings: configuration.rateLimits, clock: clock)
         identityOutbound = try OutboundClient(
             policy: IdentityProviders.outboundPolicy(
                 allowLoopback: configuration.isDevelopment || configuration.identity.stytchBaseURL != nil),
@@ -58,8 +66,10 @@ struct Services {
         housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
 
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
+        let limits = EndpointLimits(limiter: limiter, refusals: refusals, random: random)
         let registration = ClientRegistration(
-            database: database, refusals: refusals, settings: configuration.registration, random: random)
+            database: database, limits: limits, refusals: refusals, settings: configuration.registration, random: random
+        )
         clientOutbound = try OutboundClient(
             policy: DocumentFetcher.outboundPolicy(
                 allowLoopback: configuration.isDevelopment, trustRoots: configuration.outboundTrustRoots),
@@ -78,7 +88,7 @@ struct Services {
         let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
         let flow = AuthorizationFlow(
             issuers: issuers, directory: directory, transactions: transactions, devices: devices,
-            limits: SignInLimits(redis: redis), idTokenKeys: idTokenKeys, providers: providers,
+            limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
         let tokens = TokenIssuance(
@@ -101,6 +111,7 @@ struct Services {
                 authentication: AdminAuthentication(
                     database: database, refusals: refusals, random: random, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "admin cursor")),
+            limits: limits,
             clock: clock, random: random)
     }
 

@@ -6,6 +6,7 @@ import Hummingbird
 import HummingbirdTesting
 import Keys
 import Logging
+import Redis
 import Tenancy
 import TestSupport
 
@@ -42,8 +43,16 @@ struct AdminServer: Sendable {
     }
 
     /// The router, without the 405 of methods that no route has.
-    private static func makeRouter(_ administration: Administration) throws -> Router<AppContext> {
+    private static func makeRouter(
+        _ administration: Administration, rates: RateLimitSettings = RateLimitSettings()
+    ) throws -> Router<AppContext> {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let refusals = RefusalLog(
+            database: administration.database, clock: .system, random: .system, logger: logger)
+        // A link that nobody keeps: what one test takes from a bucket is no other test's business.
+        var away = try RedisSettings(url: "redis://127.0.0.1:1")
+        away.commandTimeout = .milliseconds(1)
+        let limiter = RateLimiter(redis: RedisClient(settings: away, logger: logger), settings: rates)
         guard let master = MasterKey(bytes: Array(repeating: 7, count: 32)) else { throw Unexpected("no master key") }
         let router = Router(context: AppContext.self)
         router.addMiddleware {
@@ -54,20 +63,19 @@ struct AdminServer: Sendable {
         AdminRoutes(
             administration: administration,
             authentication: AdminAuthentication(
-                database: administration.database,
-                refusals: RefusalLog(
-                    database: administration.database, clock: .system, random: .system, logger: logger), logger: logger),
+                database: administration.database, refusals: refusals, logger: logger),
             cursorKey: AuthenticationKey(derivedFrom: master, purpose: "cursors")
-        ).add(to: router)
+        ).add(to: router, limits: EndpointLimits(limiter: limiter, refusals: refusals))
         return router
     }
 
     /// Runs against the servers of the environment, with a platform key that may do everything.
     static func run(
-        settings: AdministrationSettings = development, _ body: @Sendable (AdminServer) async throws -> Void
+        settings: AdministrationSettings = development, rates: RateLimitSettings = RateLimitSettings(),
+        _ body: @Sendable (AdminServer) async throws -> Void
     ) async throws {
         let database = try TestDatabase.open()
-        try await run(database: database, key: platformKey(), settings: settings, body)
+        try await run(database: database, key: platformKey(), settings: settings, rates: rates, body)
     }
 
     /// A fresh platform key that may do everything.
@@ -91,10 +99,10 @@ struct AdminServer: Sendable {
 
     static func run(
         database: TenantDatabase, key: String, settings: AdministrationSettings = development,
-        _ body: @Sendable (AdminServer) async throws -> Void
+        rates: RateLimitSettings = RateLimitSettings(), _ body: @Sendable (AdminServer) async throws -> Void
     ) async throws {
         let administration = makeAdministration(database, settings: settings)
-        let router = try makeRouter(administration)
+        let router = try makeRouter(administration, rates: rates)
         let routes = router.routes.map { Route(method: $0.method, template: $0.path.description) }
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         try await Application(router: router, logger: logger).test(.router) { client in
@@ -135,7 +143,10 @@ struct AdminServer: Sendable {
         /// Everything a caller sees, less what names the request.
         var anonymous: String {
             let id = json["request_id"]?.string ?? "-"
-            let fields = headers.filter { $0.name != .requestID }.map { "\($0.name): \($0.value)" }.sorted()
+            // What the caller's own key has left is no news of anybody else, and changes with every call.
+            let fields = headers.filter { ![.requestID, .rateLimit, .rateLimitPolicy].contains($0.name) }.map {
+                "\($0.name): \($0.value)"
+            }.sorted()
             return "\(status)\n\(fields.joined(separator: "\n"))\n\(text.replacing(id, with: "REQUEST"))"
         }
     }

@@ -44,12 +44,15 @@ struct TestServices: Sendable {
         let logger = Self.quiet
         let redis = RedisClient(settings: try RedisSettings(url: redisURL), logger: logger)
         Task { await redis.run() }
+        let limiter = RateLimiter(redis: redis, settings: RateLimitSettings())
         let secrets = TestDatabase.secrets
         let issuers = IssuerDirectory(
             catalog: TenantCatalog(database: database, secrets: secrets, logger: logger), publicURL: Self.publicURL)
         let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
+        let limits = EndpointLimits(limiter: limiter, refusals: refusals)
         let registration = ClientRegistration(
-            database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system)
+            database: database, limits: limits, refusals: refusals, settings: ClientRegistration.Settings(),
+            random: .system)
         let fetcher = DocumentFetcher(
             outbound: try OutboundClient(
                 policy: DocumentFetcher.outboundPolicy(allowLoopback: false, trustRoots: nil), logger: logger))
@@ -74,7 +77,7 @@ struct TestServices: Sendable {
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
             flow: AuthorizationFlow(
                 issuers: issuers, directory: directory, transactions: transactions, devices: devices,
-                limits: SignInLimits(redis: redis), idTokenKeys: idTokenKeys, providers: providers,
+                limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
                 signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
                 logger: logger),
             tokens: TokenIssuance(
@@ -92,7 +95,8 @@ struct TestServices: Sendable {
             admin: AdminRoutes(
                 administration: administration,
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
-                cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")))
+                cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")),
+            limits: limits)
     }
 
     /// Runs requests against the router in memory.

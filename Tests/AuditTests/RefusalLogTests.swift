@@ -83,9 +83,9 @@ struct RefusalLogTests {
         #expect(bench.count == 51)
         await log.flush(everything: true)
         #expect(bench.count == 56)
-        #expect(RefusalLog.group("2001:db8:1:2:3::4") == RefusalLog.group("2001:0db8:0001:0002::9"))
-        #expect(RefusalLog.group("::ffff:192.0.2.1") == "192.0.2.1")
-        #expect(RefusalLog.group("not an address") == "not an address")
+        #expect(SourceGroup.name(of: "2001:db8:1:2:3::4") == SourceGroup.name(of: "2001:0db8:0001:0002::9"))
+        #expect(SourceGroup.name(of: "::ffff:192.0.2.1") == "192.0.2.1")
+        #expect(SourceGroup.name(of: "not an address") == "not an address")
     }
 
     @Test("an authenticated party's refusals are always events")

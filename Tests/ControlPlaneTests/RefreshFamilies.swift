@@ -58,7 +58,10 @@ struct RefreshFamilies: Sendable {
         let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
         let fetcher = DocumentFetcher(outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger))
         let registration = ClientRegistration(
-            database: database, refusals: refusals, settings: ClientRegistration.Settings(), random: .system)
+            database: database,
+            limits: EndpointLimits(
+                limiter: RateLimiter(redis: redis, settings: RateLimitSettings()), refusals: refusals),
+            refusals: refusals, settings: ClientRegistration.Settings(), random: .system)
         let documents = ClientDocuments(
             catalog: catalog, database: database, fetcher: fetcher, registration: registration, random: .system)
         issuance = TokenIssuance(

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Redis
+import TestSupport
 import Testing
 
 @Suite("Redis: the link, its deadlines and its loss", .serialized)

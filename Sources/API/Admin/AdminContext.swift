@@ -1,3 +1,4 @@
+import Audit
 import ControlPlane
 import HTTPTypes
 import Hummingbird
@@ -15,6 +16,28 @@ struct AdminContext: ChildRequestContext {
     }
 }
 
+/// Limits how often a key may call, and says in every answer how much is left.
+struct LimitAdministrators: RouterMiddleware {
+    let limits: EndpointLimits
+
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        let call = EndpointLimits.AdminCall(
+            presented: AuthenticateAdministrator.presented(in: request), request: context.request, at: context.now)
+        do {
+            let state = try await limits.admit(call)
+            var response = try await next(request, context)
+            // The one answer that proves nobody.
+            if response.status == .unauthorized { try await limits.refused(call) }
+            if let state { response.headers.tell(state) }
+            return response
+        } catch let error as AdminError {
+            return Problem(error).response(to: context.request.id)
+        }
+    }
+}
+
 /// Proves the admin key of a request (RFC 6750 §2.1). The header is the only way in.
 struct AuthenticateAdministrator: RouterMiddleware {
     let authentication: AdminAuthentication
@@ -28,6 +51,11 @@ struct AuthenticateAdministrator: RouterMiddleware {
                 credential, request: context.request, at: context.now)
         }
         return try await next(request, context)
+    }
+
+    /// The credential, where there is exactly one; proves nothing.
+    static func presented(in request: Request) -> String? {
+        (try? credential(of: request)) ?? nil
     }
 
     /// - Returns: nil when no bearer credential came.

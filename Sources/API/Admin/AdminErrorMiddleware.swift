@@ -78,6 +78,11 @@ extension Problem {
                 .contentTooLarge, code: "too_large", title: "The request is too large", headers: [.connection: "close"])
         case .unavailable(let retryAfter):
             self = .unavailable(retryAfter: retryAfter)
+        case .rateLimited(let state):
+            self.init(
+                .tooManyRequests, code: "rate_limited", title: "Too many requests",
+                detail: "Nothing was looked at; try again after the time in Retry-After.")
+            headers.refuse(until: state)
         }
     }
 

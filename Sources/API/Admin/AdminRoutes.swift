@@ -20,11 +20,12 @@ package struct AdminRoutes: Sendable {
         cursors = CursorSeal(key: cursorKey)
     }
 
-    package func add(to router: Router<AppContext>) {
+    package func add(to router: Router<AppContext>, limits: EndpointLimits) {
         let metadata = ProtectedResourceEndpoint(publicURL: administration.settings.publicURL)
         router.get(".well-known/oauth-protected-resource/v1", use: metadata.get)
             .head(".well-known/oauth-protected-resource/v1", use: metadata.get)
         let group = router.group("v1")
+            .add(middleware: LimitAdministrators(limits: limits))
             .add(middleware: AdminErrorMiddleware(metadataURL: metadata.metadataURL))
             .add(middleware: AuthenticateAdministrator(authentication: authentication))
             .group(context: AdminContext.self)

@@ -39,14 +39,17 @@ struct OAuthErrorMiddleware: RouterMiddleware {
         if error.code == .invalidClient, usedAuthorizationHeader {
             response.headers[.wwwAuthenticate] = #"Basic realm="gatehouse", charset="UTF-8""#
         }
-        if let retryAfter = error.retryAfter ?? (error.code == .temporarilyUnavailable ? .seconds(2) : nil) {
+        if let limit = error.limit {
+            response.headers.refuse(until: limit)
+        } else if let retryAfter = error.retryAfter ?? (error.code == .temporarilyUnavailable ? .seconds(2) : nil) {
             response.headers[.retryAfter] = String(max(1, retryAfter.components.seconds))
         }
         return response
     }
 
     private static func status(of error: OAuthError) -> HTTPResponse.Status {
-        switch error.code {
+        guard error.limit == nil else { return .tooManyRequests }
+        return switch error.code {
         case .invalidClient: .unauthorized
         case .temporarilyUnavailable: .serviceUnavailable
         case .serverError: .internalServerError

@@ -21,6 +21,14 @@ struct PageErrorMiddleware: RouterMiddleware {
                     advice: "Go back to the application and connect again."))
         } catch let error as HTTPError {
             return refusal(error)
+        } catch let error as OAuthError where error.limit != nil {
+            let page = MessagePage(
+                kind: .unavailable, title: "That was a little fast",
+                explanation: "More requests came from your network than we answer at a time. Nothing was changed.",
+                advice: "Wait a minute and try again.", errorCode: error.code.rawValue)
+            var response = pages.message(page, status: .tooManyRequests)
+            if let limit = error.limit { response.headers.refuse(until: limit) }
+            return response
         } catch let error as OAuthError where error.code == .invalidRequest {
             return pages.message(
                 MessagePage(

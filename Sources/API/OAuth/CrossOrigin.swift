@@ -10,7 +10,8 @@ struct CrossOrigin: RouterMiddleware {
     ) async throws -> Response {
         var response = try await next(request, context)
         response.headers[.accessControlAllowOrigin] = "*"
-        response.headers[.accessControlExposeHeaders] = "ETag, Request-Id, Retry-After, WWW-Authenticate"
+        response.headers[.accessControlExposeHeaders] =
+            "ETag, RateLimit, RateLimit-Policy, Request-Id, Retry-After, WWW-Authenticate"
         return response
     }
 }

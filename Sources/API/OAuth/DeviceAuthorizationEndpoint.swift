@@ -8,6 +8,7 @@ import Tenancy
 /// `POST I/oauth/device_authorization` (RFC 8628 §3.1), at organization issuers that want it; nothing elsewhere.
 struct DeviceAuthorizationEndpoint: Sendable {
     let issuance: TokenIssuance
+    let limits: EndpointLimits
     let clock: WallClock
     /// Where people type the code.
     let verificationURI: String
@@ -16,9 +17,15 @@ struct DeviceAuthorizationEndpoint: Sendable {
         guard context.issuer.connectsDevices else { throw HTTPError(.notFound) }
         let form = try await OAuthForm(request)
         try form.refuseRepeated()
-        let issued = try await issuance.authorizeDevice(
-            scope: form["scope"], resources: form.all("resource"), for: ClientCredentials(request.headers, form),
-            at: context.issuer.id, request: context.request, at: clock.now())
+        let credentials = try ClientCredentials(request.headers, form)
+        let now = clock.now()
+        let call = EndpointLimits.ClientCall(
+            .other, at: context.issuer.id, by: credentials, request: context.request, at: now)
+        let issued = try await limits.admit(call) {
+            try await issuance.authorizeDevice(
+                scope: form["scope"], resources: form.all("resource"), for: credentials, at: context.issuer.id,
+                request: context.request, at: now)
+        }
         return response(to: issued)
     }
 

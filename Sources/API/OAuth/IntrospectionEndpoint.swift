@@ -8,6 +8,7 @@ import Tenancy
 /// `POST I/oauth/introspect` (RFC 7662 §2). For servers: no page of a browser may call it.
 struct IntrospectionEndpoint: Sendable {
     let introspection: Introspection
+    let limits: EndpointLimits
     let clock: WallClock
 
     // Made once: looking a series up by its labels costs as much as the rest of an answer from memory.
@@ -15,8 +16,9 @@ struct IntrospectionEndpoint: Sendable {
     private let inactives = Counter(label: "oauth_introspections_total", dimensions: [("outcome", "inactive")])
     private let refusals = Counter(label: "oauth_introspections_total", dimensions: [("outcome", "refused")])
 
-    init(introspection: Introspection, clock: WallClock) {
+    init(introspection: Introspection, limits: EndpointLimits, clock: WallClock) {
         self.introspection = introspection
+        self.limits = limits
         self.clock = clock
     }
 
@@ -27,11 +29,16 @@ struct IntrospectionEndpoint: Sendable {
             let credentials = try ClientCredentials(request.headers, form)
             let token = try form.require("token")
             // `token_type_hint` is not looked at: the form of a token tells more (RFC 7662 §2.1).
-            let (answer, _) = try await introspection.introspect(
-                token, by: credentials, at: context.issuer, request: context.request,
-                // Not the moment the head arrived: a body may have taken long.
-                at: clock.now())
+            // Not the moment the head arrived: a body may have taken long.
+            let now = clock.now()
+            let call = EndpointLimits.ClientCall(
+                .introspect, at: context.issuer.id, by: credentials, request: context.request, at: now)
+            let (answer, _) = try await limits.admit(call) {
+                try await introspection.introspect(
+                    token, by: credentials, at: context.issuer, request: context.request, at: now)
+            }
             count(answer)
+            if answer == .inactive { try await limits.missed(call) }
             return Response(
                 status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-store"],
                 body: ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)))

@@ -7,6 +7,7 @@ import Tenancy
 /// `POST I/oauth/revoke` (RFC 7009 §2).
 struct RevocationEndpoint: Sendable {
     let revocation: Revocation
+    let limits: EndpointLimits
     let clock: WallClock
 
     @Sendable func post(_ request: Request, _ context: IssuerContext) async throws -> Response {
@@ -16,8 +17,13 @@ struct RevocationEndpoint: Sendable {
             let credentials = try ClientCredentials(request.headers, form)
             let token = try form.require("token")
             // `token_type_hint` is not looked at, so a wrong one does no harm (RFC 7009 §2.1).
-            try await revocation.revoke(
-                token, by: credentials, at: context.issuer, request: context.request, at: clock.now())
+            let now = clock.now()
+            let call = EndpointLimits.ClientCall(
+                .other, at: context.issuer.id, by: credentials, request: context.request, at: now)
+            try await limits.admit(call) {
+                try await revocation.revoke(
+                    token, by: credentials, at: context.issuer, request: context.request, at: now)
+            }
             Self.count("answered")
             return Response(status: .ok, headers: [.cacheControl: "no-store"])
         } catch let error as OAuthError {

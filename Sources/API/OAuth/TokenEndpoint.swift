@@ -8,6 +8,7 @@ import Tenancy
 /// `POST I/oauth/token` (RFC 6749 §3.2; OAuth 2.1 §3.2).
 struct TokenEndpoint: Sendable {
     let issuance: TokenIssuance
+    let limits: EndpointLimits
     let clock: WallClock
 
     @Sendable func post(_ request: Request, _ context: IssuerContext) async throws -> Response {
@@ -20,10 +21,15 @@ struct TokenEndpoint: Sendable {
                 throw OAuthError(.unsupportedGrantType, "This grant type is not supported here.")
             }
             grant = wanted.grantType
-            let tokens = try await issuance.issue(
-                wanted, to: ClientCredentials(request.headers, form), from: context.issuer.id, request: context.request,
-                // Not the moment the head arrived: a body may have taken long.
-                at: clock.now())
+            let credentials = try ClientCredentials(request.headers, form)
+            // Not the moment the head arrived: a body may have taken long.
+            let now = clock.now()
+            let call = EndpointLimits.ClientCall(
+                wanted, by: credentials, at: context.issuer.id, request: context.request, at: now)
+            let tokens = try await limits.admit(call) {
+                try await issuance.issue(
+                    wanted, to: credentials, from: context.issuer.id, request: context.request, at: now)
+            }
             Self.count(grant, outcome: "issued", reason: "none")
             return TokenResponse(tokens).response
         } catch let error as OAuthError {

@@ -164,7 +164,7 @@ struct PlainPaths: RouterMiddleware {
 }
 
 extension HTTPField.Name {
-    private static func named(_ name: String) -> HTTPField.Name {
+    static func named(_ name: String) -> HTTPField.Name {
         guard let field = HTTPField.Name(name) else { preconditionFailure("\(name) is no header name") }
         return field
     }

@@ -36,7 +36,7 @@ extension AuthorizationFlow {
         guard let code = UserCode(typed: typed) else {
             return again("Enter the eight letters that the device shows, such as WDJB-MJHT.")
         }
-        guard try await limits.mayEnterUserCode(from: visit.request.ip) else {
+        guard await limits.mayEnterUserCode(from: visit.request.ip) else {
             try await refuse(
                 .loginThrottled, in: .platform, reason: "too_many_user_codes", actor: .anonymous, client: nil, visit)
             return again("Too many codes were tried. Wait ten minutes and try again.")

@@ -72,11 +72,11 @@ extension AuthorizationFlow {
             return AuthorizationReply(try await page(of: held.with(stage: .code(pending)), problem: problem, visit))
         }
         guard
-            try await limits.mayHaveCodeSent(
+            await limits.mayHaveCodeSent(
                 pending.email, in: pending.organization, from: visit.request.ip)
         else {
             try await refuseThrottled(pending, visit)
-            let problem = "Too many codes were sent to this address. Wait ten minutes and try again."
+            let problem = "Too many codes were sent to this address. Wait a few minutes and try again."
             return AuthorizationReply(try await page(of: held, problem: problem, visit))
         }
         pending.sendings += 1
@@ -118,9 +118,9 @@ extension AuthorizationFlow {
         guard try await transactions.save(held.with(stage: .code(pending))) else { throw Refusal.page(.expired) }
         let counted = AuthorizationTransactionStore.Held(
             handle: held.handle, transaction: held.with(stage: .code(pending)).transaction, version: held.version + 1)
-        guard try await limits.mayGuess(pending.email, in: pending.organization, from: visit.request.ip) else {
+        guard await limits.mayGuess(pending.email, in: pending.organization, from: visit.request.ip) else {
             try await refuseThrottled(pending, visit)
-            let problem = "Too many wrong codes were typed for this address. Wait an hour and try again."
+            let problem = "Too many wrong codes were typed for this address. Wait a few minutes and try again."
             return AuthorizationReply(try await page(of: counted, problem: problem, visit))
         }
         let digits = code.filter { !$0.isWhitespace && $0 != "-" }

@@ -105,7 +105,7 @@ package final class ClientDocuments: Sendable {
     private func register(
         _ document: ClientMetadataDocument, at issuer: Issuer, _ request: AuditEvent.RequestInfo, _ now: Date
     ) async throws -> Client? {
-        try await registration.admitUnused(at: issuer, from: request.ip, at: now)
+        try await registration.admitUnused(at: issuer, request: request, at: now)
         let client = client(of: document, in: issuer.id, isPreregistered: false, at: now)
         let event = AuditEvent(
             .clientRegistered, organization: issuer.id, id: EventID.make(at: now, random), time: now, actor: .anonymous,

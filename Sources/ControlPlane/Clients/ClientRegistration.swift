@@ -11,8 +11,9 @@ package import Tenancy
 package final class ClientRegistration: Sendable {
     /// Numbers an operator chooses.
     package struct Settings: Sendable {
-        /// Unused registrations one issuer may have at a time. Key `GATEHOUSE_REGISTRATION_QUOTA`. Default 10,000. One
-        /// source may make a tenth of it in an hour, so that nobody closes registration for everybody.
+        /// Unused registrations one issuer may have at a time. Key `GATEHOUSE_REGISTRATION_QUOTA`. Default 10,000. How many
+        /// one source may make is limited beside it (``RateLimit/registerSource``), so that nobody closes registration
+        /// for everybody.
         package var quota = 10_000
         /// How long an unused one lives. Default 24 h.
         package var unusedLifetime: Duration = .seconds(86_400)
@@ -32,6 +33,7 @@ package final class ClientRegistration: Sendable {
     }
 
     private let clients: ClientStore
+    private let limits: EndpointLimits
     private let refusals: RefusalLog
     private let settings: Settings
     private let random: RandomBytes
@@ -39,20 +41,11 @@ package final class ClientRegistration: Sendable {
     private let counts = Mutex<[OrganizationID: Count]>([:])
     private static let recount: TimeInterval = 10
 
-    /// How many each source made in this hour, on this node.
-    private struct Hour {
-        var started: Date
-        var made: [Source: Int] = [:]
-    }
-    private struct Source: Hashable {
-        let registry: OrganizationID
-        let address: String
-    }
-    private static let mostSources = 50_000
-    private let hour = Mutex(Hour(started: .distantPast))
-
-    package init(database: TenantDatabase, refusals: RefusalLog, settings: Settings, random: RandomBytes) {
+    package init(
+        database: TenantDatabase, limits: EndpointLimits, refusals: RefusalLog, settings: Settings, random: RandomBytes
+    ) {
         clients = ClientStore(database: database)
+        self.limits = limits
         self.refusals = refusals
         self.settings = settings
         self.random = random
@@ -65,9 +58,9 @@ package final class ClientRegistration: Sendable {
         do {
             do {
                 let checked = try metadata.checked(.registration)
-                try await admitUnused(at: issuer, from: request.ip, at: now)
+                try await admitUnused(at: issuer, request: request, at: now)
                 return try await store(checked, metadata, at: issuer, request, now)
-            } catch let error as OAuthError where error.code != .temporarilyUnavailable {
+            } catch let error as OAuthError where error.code != .temporarilyUnavailable || error.limit != nil {
                 try await refuse(error, at: issuer, request, now)
                 throw error
             }
@@ -81,9 +74,9 @@ package final class ClientRegistration: Sendable {
 
     /// Makes sure that one more client may come that nobody has used yet.
     ///
-    /// - Throws: ``OAuthError``: the quota, or this source's share of it, is spent.
-    func admitUnused(at issuer: Issuer, from source: String?, at now: Date) async throws {
-        try takeShare(of: issuer.id, from: source ?? "-", at: now)
+    /// - Throws: ``OAuthError``: the quota is spent, or this source asks too often.
+    func admitUnused(at issuer: Issuer, request: AuditEvent.RequestInfo, at now: Date) async throws {
+        try await limits.admit(.registerSource, for: issuer.id, refusing: nil, request, at: now)
         try await takeFromQuota(of: issuer.id, at: now)
     }
 
@@ -117,20 +110,6 @@ package final class ClientRegistration: Sendable {
             metadata: ["token_endpoint_auth_method": client.authenticationMethod.rawValue])
         _ = try await clients.register(client, recording: event.outboxEvent(random))
         return Registered(client: client, secret: secret)
-    }
-
-    private func takeShare(of registry: OrganizationID, from address: String, at now: Date) throws(OAuthError) {
-        let made = hour.withLock { hour in
-            if now.timeIntervalSince(hour.started) >= 3_600 { hour = Hour(started: now) }
-            var source = Source(registry: registry, address: address)
-            // Beyond so many sources the new ones share one place: the table stays small whoever calls.
-            if hour.made.count >= Self.mostSources, hour.made[source] == nil {
-                source = Source(registry: registry, address: "*")
-            }
-            hour.made[source, default: 0] += 1
-            return hour.made[source] ?? 1
-        }
-        guard made <= max(1, settings.quota / 10) else { throw Self.quotaSpent }
     }
 
     private static let quotaSpent = OAuthError(

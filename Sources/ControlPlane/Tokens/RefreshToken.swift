@@ -47,6 +47,16 @@ package struct RefreshToken: Sendable {
             familySecret: Array(bytes[36..<68]), generationSecret: Array(bytes[68..<100]))
     }
 
+    /// What a refresh token says it belongs to, for what is cheap and proves nothing.
+    static func ids(in secret: Secret) -> (organization: OrganizationID, grant: GrantID)? {
+        let text = secret.revealed
+        // 44 characters are 33 bytes: both ids and the first byte of the generation.
+        guard text.hasPrefix(prefix), let bytes = Base64URL.decode(String(text.dropFirst(prefix.count).prefix(44))),
+            bytes.count == 33, let organization = UUID(bytes: bytes[0..<16]), let grant = UUID(bytes: bytes[16..<32])
+        else { return nil }
+        return (OrganizationID(organization), GrantID(grant))
+    }
+
     private var bytes: [UInt8] {
         let number = [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: generation >> $0) }
         return organization.uuid.bytes + grant.uuid.bytes + number + familySecret + generationSecret

@@ -244,12 +244,14 @@ class Stack:
         process.await_answer(f"{self.sandbox_url}/__test/outbox?email=nobody@acme.example")
         return process
 
-    def add_gatehouse(self, name: str = "gatehouse", port: int | None = None, internal_port: int | None = None):
-        """A gatehouse node, started and ready."""
+    def add_gatehouse(
+        self, name: str = "gatehouse", port: int | None = None, internal_port: int | None = None, **settings: str
+    ) -> Process:
+        """A gatehouse node, started and ready; `settings` are its own, over the deployment's."""
         process = self.process(
             name,
             [str(self.products / "gatehouse"), "serve"],
-            self.gatehouse_environment(port, internal_port),
+            self.gatehouse_environment(port, internal_port) | settings,
             OPS.parent,
         )
         self.start_gatehouse(process)

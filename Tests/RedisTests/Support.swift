@@ -2,70 +2,8 @@ import Foundation
 import Glibc
 import Logging
 import Redis
-import Synchronization
+import TestSupport
 import Testing
-
-/// A private redis-server that ends with the test process, however that ends.
-final class RedisServer: Sendable {
-    struct NotStarted: Error, CustomStringConvertible { let description: String }
-
-    let directory: String
-    private let arguments: [String]
-    private let leash = Mutex<Pipe?>(nil)
-
-    /// Starts a server with a unix socket in a folder of its own, and what `arguments` add.
-    init(_ arguments: [String] = []) async throws {
-        directory = FileManager.default.temporaryDirectory.appending(path: "redis-\(UUID().uuidString.prefix(8))").path
-        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        self.arguments = arguments
-        try await start()
-    }
-
-    deinit {
-        kill()
-        try? FileManager.default.removeItem(atPath: directory)
-    }
-
-    var socket: String { "\(directory)/redis.sock" }
-    var url: String { "unix://\(socket)" }
-
-    func start() async throws {
-        let pipe = Pipe()
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        // The shell outlives the pipe by one kill -9 only.
-        process.arguments =
-            [
-                "-c", "redis-server \"$@\" >redis.log 2>&1 </dev/null & cat >/dev/null; kill -9 $!; wait", "sh",
-                "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", directory,
-                "--pidfile", "\(directory)/pid",
-            ] + arguments
-        process.currentDirectoryURL = URL(fileURLWithPath: directory)
-        process.standardInput = pipe
-        try process.run()
-        leash.withLock { $0 = pipe }
-        for _ in 0..<250 {
-            if FileManager.default.fileExists(atPath: socket) { return }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        throw NotStarted(description: "redis-server did not start; is it installed (apt-get install redis-server)?")
-    }
-
-    /// `kill -9`.
-    func kill() {
-        leash.withLock { pipe in
-            try? pipe?.fileHandleForWriting.close()
-            pipe = nil
-        }
-        try? FileManager.default.removeItem(atPath: socket)
-    }
-
-    /// Sends the server a signal.
-    func signal(_ number: Int32) throws {
-        let text = try String(contentsOfFile: "\(directory)/pid", encoding: .utf8).trimmingCharacters(in: .newlines)
-        try #require(Glibc.kill(try #require(pid_t(text)), number) == 0)
-    }
-}
 
 /// Runs a command and fails the test when it fails.
 func run(_ command: String, _ arguments: [String], in directory: String = "/") async throws {
@@ -137,6 +75,8 @@ func eventually(within limit: Duration = .seconds(5), _ condition: () async -> B
     }
 }
 
+private struct Unexpected: Error {}
+
 /// The error of a call that must fail.
 func failure<T>(_ call: () async throws -> T) async throws -> RedisError {
     do {
@@ -144,5 +84,5 @@ func failure<T>(_ call: () async throws -> T) async throws -> RedisError {
     } catch let error as RedisError {
         return error
     }
-    throw RedisServer.NotStarted(description: "the call succeeded, an error was expected")
+    throw Unexpected()
 }

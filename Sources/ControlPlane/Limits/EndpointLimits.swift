@@ -1,0 +1,234 @@
+package import Audit
+package import Foundation
+package import Keys
+package import Tenancy
+
+/// Who may ask the endpoints how often, and what becomes of those who fail.
+///
+/// Before anything is looked at, one demand takes from the buckets of the organization and of the client that the request
+/// names, and looks at what that client has failed from this source. A name proves nothing: if the request is then refused,
+/// what was taken is given back and the failure is counted, to the claimed client from this source and to the source. So
+/// nobody uses up another's share by naming it (K-17), whoever tries many clients or codes is stopped all the same (P-13,
+/// K-04), and a client whose secret is being guessed goes on working from elsewhere.
+///
+/// The bucket of a source's failures turns only further failures away: whoever proves itself is never kept out because of
+/// its neighbours behind one address.
+package struct EndpointLimits: Sendable {
+    private let limiter: RateLimiter
+    private let refusals: RefusalLog
+    private let random: RandomBytes
+    /// What a wrong secret counts, compared with a code or token that is not good any more: that happens to honest clients.
+    private static let wrongSecret = 10
+
+    package init(limiter: RateLimiter, refusals: RefusalLog, random: RandomBytes = .system) {
+        self.limiter = limiter
+        self.refusals = refusals
+        self.random = random
+    }
+
+    /// A request in which a client says who it is.
+    package struct ClientCall: Sendable {
+        package enum Endpoint: Sendable { case token, introspect, other }
+
+        let endpoint: Endpoint
+        let issuer: OrganizationID
+        let organization: OrganizationID?
+        let client: String
+        /// Its success proves who asked: with a secret, an assertion, a code or a refresh token.
+        let isProof: Bool
+        /// A device asks whether somebody has answered yet.
+        let isPoll: Bool
+        let grant: GrantID?
+        let source: String
+        let request: AuditEvent.RequestInfo
+        let now: Date
+
+        /// - Parameters:
+        ///   - organization: which one's share it takes from; at an organization's issuer always that one.
+        ///   - grant: the one whose refresh token is presented.
+        package init(
+            _ endpoint: Endpoint, at issuer: OrganizationID, for organization: OrganizationID? = nil,
+            by credentials: ClientCredentials, grant: GrantID? = nil, isPoll: Bool = false,
+            request: AuditEvent.RequestInfo, at now: Date
+        ) {
+            self.endpoint = endpoint
+            self.issuer = issuer
+            self.organization = issuer == .platform ? organization : issuer
+            let client = credentials.clientID
+            // What is not an id of ours may be long, and what it says is nobody's business.
+            self.client =
+                client.utf8.count <= 40 ? client : Base64URL.encode(Array(sha256(client).prefix(16)))
+            if case .none = credentials { isProof = endpoint == .token } else { isProof = true }
+            self.isPoll = isPoll
+            self.grant = grant
+            source = SourceGroup.name(of: request.ip)
+            self.request = request
+            self.now = now
+        }
+    }
+
+    /// Does `work` if the client may ask just now, and keeps account of how it ended.
+    ///
+    /// - Throws: ``OAuthError/rateLimited(_:)``, and what `work` throws.
+    package func admit<Reply>(_ call: ClientCall, _ work: () async throws -> Reply) async throws -> Reply {
+        if let exceeded = await limiter.decide(call.demand(limiter.settings, taking: 1)).exceeded {
+            try await refuse(
+                exceeded.limit == .failuresClient ? .clientAuthFailed : .tokenDenied, exceeded, in: call.issuer,
+                client: ClientID(call.client)?.description, call.request, call.now)
+            throw OAuthError.rateLimited(exceeded, isPoll: call.isPoll)
+        }
+        do {
+            return try await work()
+        } catch let error as OAuthError where error.isRefusal {
+            var demand = call.demand(limiter.settings, taking: -1)
+            demand.add(
+                error.code == .invalidClient ? Self.wrongSecret : 1, .failuresClient, of: call.client, call.source)
+            demand.add(1, .failuresSource, of: call.source)
+            // The refusal itself is in the log already.
+            if let exceeded = await limiter.decide(demand, .each).exceeded {
+                throw OAuthError.rateLimited(exceeded, isPoll: call.isPoll)
+            }
+            throw error
+        }
+    }
+
+    /// Counts an answer that told the caller of a token that is not active.
+    ///
+    /// - Throws: ``OAuthError/rateLimited(_:)`` instead of one more such answer than it may have.
+    package func missed(_ call: ClientCall) async throws(OAuthError) {
+        var demand = RateLimitDemand(at: call.issuer.description, limiter.settings)
+        demand.add(1, .introspectMisses, of: call.organization?.description ?? "-", call.client)
+        if let exceeded = await limiter.decide(demand).exceeded { throw .rateLimited(exceeded) }
+    }
+
+    /// Takes one from the bucket of the request's source: for whoever is known by its address only.
+    ///
+    /// - Parameters:
+    ///   - issuer: counts for this issuer by itself; without one, for all together.
+    ///   - type: what a refusal is in the log; nil where the caller writes it down.
+    /// - Throws: ``OAuthError/rateLimited(_:)``.
+    package func admit(
+        _ limit: RateLimit, for issuer: OrganizationID? = nil, refusing type: AuditEventType?,
+        _ request: AuditEvent.RequestInfo, at now: Date
+    ) async throws {
+        let source = SourceGroup.name(of: request.ip)
+        var demand = RateLimitDemand(at: issuer?.description ?? source, limiter.settings)
+        demand.add(1, limit, of: source)
+        guard let exceeded = await limiter.decide(demand).exceeded else { return }
+        if let type { try await refuse(type, exceeded, in: issuer ?? .platform, client: nil, request, now) }
+        throw OAuthError.rateLimited(exceeded)
+    }
+
+    private func refuse(
+        _ type: AuditEventType, _ exceeded: RateLimitState, in organization: OrganizationID, client: String?,
+        _ request: AuditEvent.RequestInfo, _ now: Date
+    ) async throws {
+        // Nobody was proven, so the log takes the first few of each minute and then counts.
+        let event = AuditEvent(
+            type, organization: organization, id: EventID.make(at: now, random), time: now, outcome: .denied,
+            reason: "rate_limited", actor: .anonymous,
+            targets: [AuditEvent.Target(type: "organization", id: organization.description)], client: client,
+            request: request, metadata: ["limit": exceeded.limit.rawValue])
+        do {
+            try await refusals.refuse(event, source: request.ip)
+        } catch  where error.isStoreFailure {
+            throw OAuthError.unavailable(error)
+        }
+    }
+}
+
+extension EndpointLimits.ClientCall {
+    /// - Parameter count: 1 takes, and looks at the failures; -1 gives back.
+    fileprivate func demand(_ settings: RateLimitSettings, taking count: Int) -> RateLimitDemand {
+        var demand = RateLimitDemand(at: issuer.description, settings)
+        if count > 0 { demand.add(0, .failuresClient, of: client, source) }
+        guard isProof else {
+            demand.add(count, .authorizeSource, of: source)
+            return demand
+        }
+        let organization = organization?.description ?? "-"
+        demand.add(count, endpoint.clientLimit, of: organization, client)
+        if self.organization != nil { demand.add(count, endpoint.organizationLimit, of: organization) }
+        if let grant { demand.add(count, .tokenGrant, of: grant.description) }
+        return demand
+    }
+}
+
+extension EndpointLimits.ClientCall.Endpoint {
+    fileprivate var clientLimit: RateLimit {
+        switch self {
+        case .token: .tokenClient
+        case .introspect: .introspectClient
+        case .other: .otherClient
+        }
+    }
+
+    fileprivate var organizationLimit: RateLimit {
+        switch self {
+        case .token: .tokenOrganization
+        case .introspect: .introspectOrganization
+        case .other: .otherOrganization
+        }
+    }
+}
+
+extension OAuthError {
+    /// Somebody was told no, rather than not now or, of a device's code that is right, not yet.
+    fileprivate var isRefusal: Bool {
+        ![.temporarilyUnavailable, .serverError, .authorizationPending, .slowDown].contains(code)
+    }
+}
+
+// MARK: Administration
+
+extension EndpointLimits {
+    /// A call of the admin API by the key it presents, whoever holds it.
+    package struct AdminCall: Sendable {
+        /// nil for what cannot be a key of ours.
+        let credential: AdminCredential?
+        let source: String
+        let request: AuditEvent.RequestInfo
+        let now: Date
+
+        package init(presented: String?, request: AuditEvent.RequestInfo, at now: Date) {
+            credential = presented.flatMap { AdminCredential($0) }
+            source = SourceGroup.name(of: request.ip)
+            self.request = request
+            self.now = now
+        }
+
+        fileprivate func demand(_ settings: RateLimitSettings, taking count: Int) -> RateLimitDemand {
+            var demand = RateLimitDemand(at: "admin", settings)
+            guard let credential else { return demand }
+            let key = credential.key.description
+            if count > 0 { demand.add(0, .failuresClient, of: key, source) }
+            demand.add(count, .adminKey, of: key)
+            demand.add(count, .adminOrganization, of: credential.organization.description)
+            return demand
+        }
+    }
+
+    /// - Returns: how the scarcest bucket stands, for `RateLimit`; nil where nothing is limited.
+    /// - Throws: ``AdminError/rateLimited(_:)``.
+    package func admit(_ call: AdminCall) async throws -> RateLimitState? {
+        let verdict = await limiter.decide(call.demand(limiter.settings, taking: 1))
+        guard let exceeded = verdict.exceeded else { return verdict.scarcest }
+        // Whose key it is was not proven: the platform's log, as for keys that nobody has.
+        try await refuse(
+            exceeded.limit == .failuresClient ? .adminKeyAuthFailed : .adminAccessDenied, exceeded, in: .platform,
+            client: nil, call.request, call.now)
+        throw AdminError.rateLimited(exceeded)
+    }
+
+    /// Keeps account of a call that proved no key.
+    ///
+    /// - Throws: ``AdminError/rateLimited(_:)`` when there were too many.
+    package func refused(_ call: AdminCall) async throws(AdminError) {
+        var demand = call.demand(limiter.settings, taking: -1)
+        if let key = call.credential?.key.description {
+            demand.add(Self.wrongSecret, .failuresClient, of: key, call.source)
+        }
+        demand.add(1, .failuresSource, of: call.source)
+        if let exceeded = await limiter.decide(demand, .each).exceeded { throw .rateLimited(exceeded) }
+    }
+}
