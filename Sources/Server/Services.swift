@@ -91,12 +91,12 @@ struct Services {
             limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
+        let verifier = AccessTokenVerifier(issuers: issuers, database: database)
         let tokens = TokenIssuance(
             issuers: issuers, authentication: authentication, transactions: transactions,
-            devices: devices, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
+            devices: devices, verifier: verifier, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
             housekeeping: housekeeping, remembered: RememberedGrants(capacity: configuration.rememberedGrants),
             random: random)
-        let verifier = AccessTokenVerifier(issuers: issuers, database: database)
         let introspection = Introspection(
             issuers: issuers, authentication: authentication, verifier: verifier, database: database,
             refusals: refusals, random: random)

@@ -128,6 +128,9 @@ package struct Client: Sendable, Equatable {
     /// `client_id` on the wire.
     package var wireID: String { documentURL ?? id.description }
 
+    /// An administrator made it, and describes it.
+    package var isAdministered: Bool { kind == .registered || kind == .service }
+
     package func accepts(_ method: AuthenticationMethod) -> Bool {
         method == authenticationMethod || otherMethods.contains(method)
     }

@@ -60,16 +60,20 @@ package struct ScopePolicyStatement: Sendable, Equatable {
         package var mfa: Bool?
         package var validFrom: Date?
         package var validUntil: Date?
+        /// The token is asked for in exchange for one of these other resources (RFC 8693). An `allow` with this condition
+        /// names what may be exchanged for what; it gives nobody more than the rest of the policy does.
+        package var exchangedFrom: [ResourceID]?
 
         package init(
             ipRanges: [String]? = nil, maxAuthAgeSeconds: Int? = nil, mfa: Bool? = nil, validFrom: Date? = nil,
-            validUntil: Date? = nil
+            validUntil: Date? = nil, exchangedFrom: [ResourceID]? = nil
         ) {
             self.ipRanges = ipRanges
             self.maxAuthAgeSeconds = maxAuthAgeSeconds
             self.mfa = mfa
             self.validFrom = validFrom
             self.validUntil = validUntil
+            self.exchangedFrom = exchangedFrom
         }
 
         private enum CodingKeys: String, CodingKey {
@@ -78,6 +82,7 @@ package struct ScopePolicyStatement: Sendable, Equatable {
             case mfa
             case validFrom = "valid_from"
             case validUntil = "valid_until"
+            case exchangedFrom = "exchanged_from"
         }
     }
 

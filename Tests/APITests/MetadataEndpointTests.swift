@@ -71,7 +71,10 @@ import Testing
         #expect(document["jwks_uri"]?.string == "https://as.example/o/acme/oauth/jwks")
         #expect(document["response_types_supported"]?.strings == ["code"])
         #expect(
-            document["grant_types_supported"]?.strings == ["authorization_code", "refresh_token", "client_credentials"])
+            document["grant_types_supported"]?.strings == [
+                "authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange",
+                "client_credentials",
+            ])
         #expect(document["code_challenge_methods_supported"]?.strings == ["S256"])
         #expect(document["authorization_response_iss_parameter_supported"] == .bool(true))
         #expect(

@@ -82,7 +82,7 @@ struct TestServices: Sendable {
                 logger: logger),
             tokens: TokenIssuance(
                 issuers: issuers, authentication: authentication, transactions: transactions,
-                devices: devices, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
+                devices: devices, verifier: verifier, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
                 remembered: RememberedGrants(capacity: 100), random: .system),
             introspection: Introspection(

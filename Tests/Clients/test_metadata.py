@@ -78,7 +78,11 @@ def test_what_is_advertised_works(deployment, http, path):
     ):
         metadata = {"redirect_uris": ["https://client.example/"], "token_endpoint_auth_method": method}
         assert http.post(body["registration_endpoint"], json=metadata).status_code == 400, method
-    for grant in ("authorization_code", "refresh_token", "client_credentials", "password", "implicit"):
+    for grant in (
+        "authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:device_code",
+        "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:jwt-bearer", "password",
+        "implicit",
+    ):
         error = http.post(body["token_endpoint"], data={"grant_type": grant}).json()["error"]
         assert (error != "unsupported_grant_type") == (grant in body["grant_types_supported"]), grant
 

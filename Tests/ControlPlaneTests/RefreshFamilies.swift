@@ -71,6 +71,7 @@ struct RefreshFamilies: Sendable {
                 keys: PublishedKeys(fetcher: fetcher), database: database, random: .system),
             transactions: AuthorizationTransactionStore(redis: redis, random: .system),
             devices: DeviceAuthorizationStore(redis: redis, random: .system),
+            verifier: AccessTokenVerifier(issuers: issuers, database: database),
             idTokenKeys: IDTokenKeys(administration: administration, issuers: issuers), database: database,
             refusals: refusals,
             housekeeping: Housekeeping(database: database, clock: .system, logger: logger),

@@ -64,11 +64,12 @@ struct ScopePoliciesEndpoint: Sendable {
         let client = members.required("client") { $0.id("client", of: ClientID.self) }
         let resource = members.required("resource") { $0.id("resource", of: ResourceID.self) }
         let scopes = members.strings("scopes") ?? []
+        let source = members.id("exchanged_from", of: ResourceID.self)
         try members.finish()
         guard let user, let client, let resource else { throw AdminError.notFound }
         let decision = try await administration.evaluate(
-            user: user, client: client, resource: resource, scopes: scopes, in: call.organization.id,
-            at: call.administrator.now)
+            user: user, client: client, resource: resource, scopes: scopes, exchangedFrom: source,
+            in: call.organization.id, at: call.administrator.now)
         return call.reply(
             .ok,
             JSONWriter.object { json in
@@ -129,7 +130,8 @@ enum StatementDocument {
     private static func conditions(_ members: inout Members) -> ScopePolicyStatement.Conditions {
         ScopePolicyStatement.Conditions(
             ipRanges: members.strings("ip_ranges"), maxAuthAgeSeconds: members.integer("max_auth_age_seconds"),
-            mfa: members.bool("mfa"), validFrom: members.time("valid_from"), validUntil: members.time("valid_until"))
+            mfa: members.bool("mfa"), validFrom: members.time("valid_from"), validUntil: members.time("valid_until"),
+            exchangedFrom: members.ids("exchanged_from"))
     }
 
     /// The statement as the value that a merge patch goes into; absent members are absent.
@@ -161,6 +163,7 @@ enum StatementDocument {
             if let mfa = conditions.mfa { json.bool("mfa", mfa) }
             if let from = conditions.validFrom { json.time("valid_from", from) }
             if let until = conditions.validUntil { json.time("valid_until", until) }
+            if let exchanged = conditions.exchangedFrom { json.strings("exchanged_from", exchanged.map(\.description)) }
         }
     }
 }

@@ -16,10 +16,10 @@ struct TokenEndpoint: Sendable {
         do {
             let form = try await OAuthForm(request)
             try form.refuseRepeated()
-            let wanted = try TokenRequest(form)
-            guard context.issuer.grantTypesSupported.contains(wanted.grantType) else {
+            guard context.issuer.supports(grantType: try form.require("grant_type")) else {
                 throw OAuthError(.unsupportedGrantType, "This grant type is not supported here.")
             }
+            let wanted = try TokenRequest(form)
             grant = wanted.grantType
             let credentials = try ClientCredentials(request.headers, form)
             // Not the moment the head arrived: a body may have taken long.
@@ -58,9 +58,35 @@ extension TokenRequest {
             self = .clientCredentials(scope: form["scope"], resources: form.all("resource"))
         case "urn:ietf:params:oauth:grant-type:device_code":
             self = .deviceCode(code: try form.require("device_code"), resources: form.all("resource"))
+        case "urn:ietf:params:oauth:grant-type:token-exchange":
+            self = try .tokenExchange(form)
         default:
             throw OAuthError(.unsupportedGrantType, "This grant type is not supported.")
         }
+    }
+}
+
+extension TokenRequest {
+    /// A token exchange (RFC 8693 §2.1): access tokens for access tokens, and the client alone is who acts.
+    private static func tokenExchange(_ form: OAuthForm) throws(OAuthError) -> TokenRequest {
+        let token = try form.require("subject_token")
+        let accessToken = TokenType.accessToken
+        guard try form.require("subject_token_type") == accessToken else {
+            throw OAuthError(
+                .invalidRequest, "subject_token_type must be \(accessToken).", reason: "subject_token_type_unsupported")
+        }
+        guard form["requested_token_type"] ?? accessToken == accessToken else {
+            throw OAuthError(
+                .invalidRequest, "requested_token_type must be \(accessToken).",
+                reason: "requested_token_type_unsupported")
+        }
+        guard form["actor_token"] == nil, form["actor_token_type"] == nil else {
+            throw OAuthError(
+                .invalidRequest, "actor_token is not supported: the client itself is the actor.",
+                reason: "actor_token_unsupported")
+        }
+        return .tokenExchange(
+            subjectToken: Secret(token), scope: form["scope"], target: form.all("resource") + form.all("audience"))
     }
 }
 
@@ -71,6 +97,7 @@ struct TokenResponse: Sendable {
     init(_ tokens: IssuedTokens) {
         let body = JSONWriter.object(capacity: 2048) { json in
             json.string("access_token", tokens.accessToken)
+            if let type = tokens.issuedTokenType { json.string("issued_token_type", type) }
             json.string("token_type", tokens.tokenType)
             json.int("expires_in", tokens.expiresIn)
             if let refreshToken = tokens.refreshToken { json.string("refresh_token", refreshToken.revealed) }

@@ -196,8 +196,11 @@ extension FieldChecks {
     private mutating func service(_ client: Client) {
         require(client.redirectURIs.isEmpty, "/redirect_uris", "invalid", "A service client has no redirect URI.")
         require(
-            client.grantTypes == ["client_credentials"], "/grant_types", "invalid",
-            "A service client has the grant type client_credentials alone.")
+            client.grantTypes.first == "client_credentials"
+                && [[], [TokenExchangeGrant.type]].contains(Array(client.grantTypes.dropFirst())), "/grant_types",
+            "invalid",
+            "A service client has the grant type client_credentials, and may have \(TokenExchangeGrant.type) behind it."
+        )
         require(
             client.isConfidential, "/token_endpoint_auth_method", "invalid",
             "A service client proves who it is: use client_secret_basic or client_secret_post.")
@@ -217,9 +220,11 @@ extension FieldChecks {
         }
         let beginnings: Set = ["authorization_code", DeviceCodeGrant.type]
         require(
-            grants.isSubset(of: beginnings.union(["refresh_token"])) && !grants.isDisjoint(with: beginnings)
+            grants.isSubset(of: beginnings.union(["refresh_token", TokenExchangeGrant.type]))
+                && !grants.isDisjoint(with: beginnings)
                 && grants.count == client.grantTypes.count, "/grant_types", "invalid",
-            "grant_types has authorization_code or \(DeviceCodeGrant.type), and may have refresh_token, each once.")
+            "grant_types has authorization_code or \(DeviceCodeGrant.type), and may have refresh_token and \(TokenExchangeGrant.type), each once."
+        )
     }
 
     fileprivate mutating func scopeCeiling(_ scopes: [String]?) {
@@ -228,9 +233,4 @@ extension FieldChecks {
             scopes.count <= 200 && scopes.allSatisfy(ScopeName.isValid), "/scope_ceiling", "invalid",
             "Up to 200 scopes in the characters of RFC 6749 section 3.3.")
     }
-}
-
-extension Client {
-    /// An administrator made it, and describes it.
-    fileprivate var isAdministered: Bool { kind == .registered || kind == .service }
 }

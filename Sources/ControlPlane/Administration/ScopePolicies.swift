@@ -109,15 +109,21 @@ extension Administration {
     }
 
     /// What policy would say now, and why; nothing is changed and nothing recorded.
+    ///
+    /// - Parameter source: the other resource whose token would be exchanged.
     package func evaluate(
-        user: UserID, client: ClientID, resource: ResourceID, scopes: [String], in organization: OrganizationID,
-        at now: Date
+        user: UserID, client: ClientID, resource: ResourceID, scopes: [String], exchangedFrom source: ResourceID? = nil,
+        in organization: OrganizationID, at now: Date
     ) async throws -> ScopeDecision {
         var checks = FieldChecks()
         let found = try await users.find(user, in: organization)
         if found == nil { checks.add(.unknown("/user")) }
-        let target = try await usableResources(of: organization).first { $0.id == resource }
+        let usable = try await usableResources(of: organization)
+        let target = usable.first { $0.id == resource }
         if target == nil { checks.add(.unknown("/resource")) }
+        if let source, source == resource || !usable.contains(where: { $0.id == source }) {
+            checks.add(.unknown("/exchanged_from"))
+        }
         // A client is known here by the organization's own registry, or because the organization has met it.
         var known = try await clients.find(client, in: organization)
         if known == nil, let admission = try await clients.admission(of: client, by: organization) {
@@ -129,7 +135,8 @@ extension Administration {
         return ScopePolicy(try await policies.all(of: organization)).decide(
             ScopeRequest(
                 principal: .user(user, groups: [], roles: []), client: known, resource: target,
-                scopes: RequestedScopes(scopes), address: nil, authTime: now, mfa: false, upstreamCeiling: nil),
+                scopes: RequestedScopes(scopes), address: nil, authTime: now, mfa: false, upstreamCeiling: nil,
+                exchangedFrom: source),
             at: now)
     }
 
@@ -143,10 +150,14 @@ extension Administration {
         // Groups and roles are not kept yet, so none can be named.
         for index in draft.principals.groups.indices { checks.add(.unknown("/principals/groups/\(index)")) }
         for index in draft.principals.roles.indices { checks.add(.unknown("/principals/roles/\(index)")) }
-        if !draft.resources.isEmpty {
+        let exchanged = draft.conditions.exchangedFrom ?? []
+        if !draft.resources.isEmpty || !exchanged.isEmpty {
             let usable = Set(try await usableResources(of: organization).map(\.id))
             for (index, resource) in draft.resources.enumerated() where !usable.contains(resource) {
                 checks.add(.unknown("/resources/\(index)"))
+            }
+            for (index, resource) in exchanged.enumerated() where !usable.contains(resource) {
+                checks.add(.unknown("/conditions/exchanged_from/\(index)"))
             }
         }
         try checks.finish()
@@ -176,6 +187,14 @@ extension FieldChecks {
                 "A scope is an exact name, or a prefix and *.")
         }
         conditions(draft.conditions)
+        if let exchanged = draft.conditions.exchangedFrom {
+            require(
+                (1...200).contains(exchanged.count), "/conditions/exchanged_from", "invalid", "Name 1 to 200 resources."
+            )
+            require(
+                draft.effect == .deny || !draft.resources.isEmpty, "/resources", "required",
+                "Name the resources whose tokens may be had in exchange.")
+        }
     }
 
     private mutating func clients(_ clients: ScopePolicyStatement.Clients) {
@@ -257,6 +276,7 @@ extension ScopePolicyStatement {
         conditionFacts["mfa"] = conditions.mfa.map { .bool($0) }
         conditionFacts["valid_from"] = .time(conditions.validFrom)
         conditionFacts["valid_until"] = .time(conditions.validUntil)
+        conditionFacts["exchanged_from"] = conditions.exchangedFrom.map { .texts($0.map(\.description)) }
         facts["conditions"] = .object(conditionFacts)
         return facts
     }

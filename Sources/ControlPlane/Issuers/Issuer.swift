@@ -64,12 +64,20 @@ extension Issuer {
     }
 
     /// `grant_types_supported` (RFC 8414 §2); the token endpoint knows no others.
-    package var grantTypesSupported: [String] {
-        var types = ["authorization_code", "refresh_token"]
+    package var grantTypesSupported: [String] { Self.grantTypes.filter(supports(grantType:)) }
+
+    private static let grantTypes = [
+        "authorization_code", "refresh_token", TokenExchangeGrant.type, "client_credentials", DeviceCodeGrant.type,
+    ]
+
+    package func supports(grantType: String) -> Bool {
+        switch grantType {
+        case "authorization_code", "refresh_token", TokenExchangeGrant.type: true
         // A service client belongs to one organization, so the platform has none.
-        if kind == .organization { types.append("client_credentials") }
-        if connectsDevices { types.append(DeviceCodeGrant.type) }
-        return types
+        case "client_credentials": kind == .organization
+        case DeviceCodeGrant.type: connectsDevices
+        default: false
+        }
     }
 
     /// `scopes_supported`: the OpenID words and the scopes of the default resource, never a union over tenants.

@@ -40,10 +40,13 @@ package struct ScopeRequest: Sendable {
     package let upstreamCeiling: [String]?
     /// What the person was shown at most; nil where nobody was shown anything.
     package let offered: [String]?
+    /// The other resource whose token is exchanged for one of this (RFC 8693); nil where none is.
+    package let exchangedFrom: ResourceID?
 
     package init(
         principal: Principal, client: Client, resource: Resource, scopes: RequestedScopes, address: String?,
-        authTime: Date?, mfa: Bool, upstreamCeiling: [String]?, offered: [String]? = nil
+        authTime: Date?, mfa: Bool, upstreamCeiling: [String]?, offered: [String]? = nil,
+        exchangedFrom: ResourceID? = nil
     ) {
         self.principal = principal
         self.client = client
@@ -54,6 +57,7 @@ package struct ScopeRequest: Sendable {
         self.mfa = mfa
         self.upstreamCeiling = upstreamCeiling
         self.offered = offered
+        self.exchangedFrom = exchangedFrom
     }
 }
 
@@ -99,7 +103,8 @@ package struct ScopePolicy: Sendable {
     }
 
     /// Decides each scope by itself: it is granted iff the resource has it, the ceilings allow it, some `allow` statement
-    /// matches and no `deny` does. Pure: same input, same decision and trace.
+    /// matches and no `deny` does. In exchange for a token of another resource a second `allow` has to name that exchange.
+    /// Pure: same input, same decision and trace.
     package func decide(_ request: ScopeRequest, at now: Date) -> ScopeDecision {
         let known = request.resource.scopes.map(\.name)
         let asked: [String]
@@ -120,14 +125,30 @@ package struct ScopePolicy: Sendable {
             }
             if let bar = bar(scope) { return finding(.denied, bar) }
             if let offered = request.offered, !offered.contains(scope) { return finding(.denied, "not_offered") }
-            if let allow = relevant.first(where: { $0.effect == .allow && $0.names(scope) }) {
-                return finding(.allowed, allow.name)
+            let allows = relevant.filter { $0.effect == .allow && $0.names(scope) }
+            guard let allow = allows.first(where: { $0.conditions.exchangedFrom == nil }) else {
+                return finding(.denied, "no_statement")
             }
-            return finding(.denied, "no_statement")
+            guard request.exchangedFrom != nil else { return finding(.allowed, allow.name) }
+            // What the person may have anyway, and what a statement says may be had by exchange: both.
+            guard let exchange = allows.first(where: { $0.conditions.exchangedFrom != nil }) else {
+                return finding(.denied, "no_exchange_statement")
+            }
+            return finding(.allowed, exchange.name)
         }
         let granted = findings.filter { $0.result == .allowed }.map(\.scope)
         let effective = request.resource.expanding(Set(granted)).filter { bar($0) == nil }
         return ScopeDecision(granted: granted, effective: effective, findings: findings)
+    }
+}
+
+extension ScopePolicy {
+    /// Whether any statement says that tokens of one resource may be exchanged for those of another (RFC 8693).
+    package func names(exchangeOf source: ResourceID, for target: ResourceID) -> Bool {
+        statements.contains {
+            $0.effect == .allow && $0.resources.contains(target)
+                && $0.conditions.exchangedFrom?.contains(source) == true
+        }
     }
 }
 
@@ -188,6 +209,9 @@ extension ScopePolicyStatement.Conditions {
             if now.timeIntervalSince(authTime) > Double(maxAuthAgeSeconds) { return false }
         }
         if let mfa, mfa != request.mfa { return false }
+        if let exchangedFrom {
+            guard let source = request.exchangedFrom, exchangedFrom.contains(source) else { return false }
+        }
         return true
     }
 }

@@ -24,6 +24,8 @@ package struct AccessToken: Sendable {
     package let mfa: Bool
     /// RFC 7638 thumbprint of the key that its holder has to prove (`cnf.jkt`, RFC 9449 §6.1).
     package let boundKey: String?
+    /// The client that acts for the subject, where it got the token in exchange for another (`act`, RFC 8693 §4.1).
+    package let actor: String?
 
     /// The payload as JSON bytes.
     ///
@@ -47,6 +49,7 @@ package struct AccessToken: Sendable {
             if let authTime { json.int("auth_time", Int(authTime.timeIntervalSince1970)) }
             if mfa { json.strings("amr", Self.severalFactors) }
             if let boundKey { json.object("cnf") { $0.string("jkt", boundKey) } }
+            if let actor { json.object("act") { $0.string("sub", actor) } }
         }
     }
 

@@ -12,6 +12,7 @@ package struct TokenIssuance: Sendable {
     let transactions: AuthorizationTransactionStore
     let idTokenKeys: IDTokenKeys
     let devices: DeviceAuthorizationStore
+    let verifier: AccessTokenVerifier
     let grants: GrantStore
     let remembered: RememberedGrants
     let issued: IssuedTokenStore
@@ -22,7 +23,8 @@ package struct TokenIssuance: Sendable {
 
     package init(
         issuers: IssuerDirectory, authentication: ClientAuthentication, transactions: AuthorizationTransactionStore,
-        devices: DeviceAuthorizationStore, idTokenKeys: IDTokenKeys, database: TenantDatabase, refusals: RefusalLog,
+        devices: DeviceAuthorizationStore, verifier: AccessTokenVerifier, idTokenKeys: IDTokenKeys,
+        database: TenantDatabase, refusals: RefusalLog,
         housekeeping: Housekeeping, remembered: RememberedGrants,
         random: RandomBytes
     ) {
@@ -31,6 +33,7 @@ package struct TokenIssuance: Sendable {
         self.transactions = transactions
         self.idTokenKeys = idTokenKeys
         self.devices = devices
+        self.verifier = verifier
         grants = GrantStore(database: database)
         issued = IssuedTokenStore(database: database)
         self.database = database
@@ -106,6 +109,8 @@ package struct TokenIssuance: Sendable {
                     scope: scope, resources: resources, attempt, call)
             case .deviceCode(let code, let resources):
                 return try await DeviceCodeGrant(issuance: self).redeem(code, resources: resources, attempt, call)
+            case .tokenExchange(let token, let scope, let target):
+                return try await TokenExchangeGrant(issuance: self).redeem(token, scope: scope, target, attempt, call)
             }
         }
     }
@@ -216,11 +221,18 @@ package struct TokenIssuance: Sendable {
         let grant: GrantID?
         let authTime: Date?
         let mfa: Bool
+        /// What was exchanged for the token, if anything.
+        var exchanged: VerifiedAccessToken?
 
         static func user(_ user: UserID, grant: GrantID, authTime: Date, mfa: Bool) -> Subject {
             Subject(
                 id: user.description, actor: .user(user, session: grant.description), grant: grant, authTime: authTime,
                 mfa: mfa)
+        }
+
+        /// A person whose client was given no grant.
+        static func user(_ user: UserID) -> Subject {
+            Subject(id: user.description, actor: .user(user), grant: nil, authTime: nil, mfa: false)
         }
 
         /// The client itself (RFC 9068 §2.2: `sub` is its `client_id`).
@@ -242,15 +254,25 @@ package struct TokenIssuance: Sendable {
         let token = AccessToken(
             issuer: attempt.issuer.url, subject: subject.id, audience: target.resource.uri,
             clientID: attempt.client.wireID, id: TokenID.make(at: attempt.now, random), issuedAt: attempt.now,
-            lifetimeSeconds: target.resource.accessTokenLifetimeSeconds,
+            lifetimeSeconds: lifetime(of: subject, target, attempt),
             scopes: scopes + openID.filter { $0 != "offline_access" },
             organization: organization.id, organizationSlug: organization.slug, grant: subject.grant,
-            authTime: subject.authTime, mfa: subject.mfa, boundKey: attempt.boundKey)
+            authTime: subject.authTime, mfa: subject.mfa, boundKey: attempt.boundKey,
+            actor: subject.exchanged == nil ? nil : attempt.client.wireID)
         do {
             return (token, try signer.sign(token.payload))
         } catch {
             throw OAuthError(.serverError, "The token could not be signed.", reason: "signing_failed", cause: error)
         }
+    }
+
+    /// A token never outlives what was exchanged for it.
+    private func lifetime(of subject: Subject, _ target: Target, _ attempt: Attempt) -> Int {
+        let own = target.resource.accessTokenLifetimeSeconds
+        guard let exchanged = subject.exchanged else { return own }
+        // As the claims count: both moments in whole seconds.
+        return min(
+            own, Int(exchanged.expiresAt.timeIntervalSince1970) - Int(attempt.now.timeIntervalSince1970))
     }
 
     /// The event of an issued token.

@@ -11,6 +11,8 @@ package enum TokenRequest: Sendable {
     case clientCredentials(scope: String?, resources: [String])
     /// RFC 8628 §3.4.
     case deviceCode(code: String, resources: [String])
+    /// RFC 8693 §2.1, for access tokens of our own; `target` holds every `resource` and `audience`.
+    case tokenExchange(subjectToken: Secret, scope: String?, target: [String])
 
     package var grantType: String {
         switch self {
@@ -18,8 +20,14 @@ package enum TokenRequest: Sendable {
         case .refreshToken: "refresh_token"
         case .clientCredentials: "client_credentials"
         case .deviceCode: DeviceCodeGrant.type
+        case .tokenExchange: TokenExchangeGrant.type
         }
     }
+}
+
+/// Token type identifiers (RFC 8693 §3).
+package enum TokenType {
+    package static let accessToken = "urn:ietf:params:oauth:token-type:access_token"
 }
 
 /// How a client says who it is: exactly one way per request (RFC 6749 §2.3).
@@ -56,13 +64,19 @@ package struct IssuedTokens: Sendable {
     package let refreshToken: Secret?
     /// OpenID Connect Core §3.1.3.3: with a code that was asked for with `openid`.
     package let idToken: String?
+    /// What kind of token an exchange gave (RFC 8693 §2.2.1).
+    package let issuedTokenType: String?
 
-    init(_ text: String, of token: AccessToken, refreshToken: Secret? = nil, idToken: String? = nil) {
+    init(
+        _ text: String, of token: AccessToken, refreshToken: Secret? = nil, idToken: String? = nil,
+        issuedTokenType: String? = nil
+    ) {
         accessToken = text
         tokenType = token.boundKey == nil ? "Bearer" : "DPoP"
         expiresIn = token.lifetimeSeconds
         scope = token.scopes.joined(separator: " ")
         self.refreshToken = refreshToken
         self.idToken = idToken
+        self.issuedTokenType = issuedTokenType
     }
 }
