@@ -10,6 +10,7 @@ package struct APIServices: Sendable {
     package let issuers: IssuerDirectory
     package let flow: AuthorizationFlow
     package let tokens: TokenIssuance
+    package let proofs: DPoPProofs
     package let introspection: Introspection
     package let revocation: Revocation
     package let registration: ClientRegistration
@@ -20,6 +21,7 @@ package struct APIServices: Sendable {
 
     package init(
         settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
+        proofs: DPoPProofs,
         introspection: Introspection, revocation: Revocation, registration: ClientRegistration, admin: AdminRoutes,
         limits: EndpointLimits, clock: WallClock = .system, random: RandomBytes = .system
     ) {
@@ -27,6 +29,7 @@ package struct APIServices: Sendable {
         self.issuers = issuers
         self.flow = flow
         self.tokens = tokens
+        self.proofs = proofs
         self.introspection = introspection
         self.revocation = revocation
         self.registration = registration
@@ -51,7 +54,8 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let keys = JWKSEndpoint()
     let limits = services.limits
     let registration = RegistrationEndpoint(registration: services.registration)
-    let token = TokenEndpoint(issuance: services.tokens, limits: limits, clock: services.clock)
+    let token = TokenEndpoint(
+        issuance: services.tokens, proofs: services.proofs, limits: limits, clock: services.clock)
     let introspection = IntrospectionEndpoint(
         introspection: services.introspection, limits: limits, clock: services.clock)
     let revocation = RevocationEndpoint(revocation: services.revocation, limits: limits, clock: services.clock)

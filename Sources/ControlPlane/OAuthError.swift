@@ -23,6 +23,8 @@ package struct OAuthError: Error {
         case invalidRedirectURI = "invalid_redirect_uri"
         case invalidClientMetadata = "invalid_client_metadata"
         case unsupportedTokenType = "unsupported_token_type"
+        case invalidDPoPProof = "invalid_dpop_proof"
+        case useDPoPNonce = "use_dpop_nonce"
     }
 
     package let code: Code
@@ -37,10 +39,12 @@ package struct OAuthError: Error {
     package let retryAfter: Duration?
     /// The limit that was exceeded, where that is why.
     package let limit: RateLimitState?
+    /// What the next DPoP proof has to repeat (RFC 9449 §8).
+    package let dpopNonce: String?
 
     package init(
         _ code: Code, _ description: String, reason: String? = nil, cause: (any Error)? = nil,
-        retryAfter: Duration? = nil, limit: RateLimitState? = nil
+        retryAfter: Duration? = nil, limit: RateLimitState? = nil, dpopNonce: String? = nil
     ) {
         self.code = code
         self.description = description
@@ -48,6 +52,7 @@ package struct OAuthError: Error {
         self.cause = cause
         self.retryAfter = retryAfter
         self.limit = limit
+        self.dpopNonce = dpopNonce
     }
 
     /// Asked too often; nothing was looked at. RFC 6749 has no word for it, so the nearest one.

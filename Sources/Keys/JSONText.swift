@@ -20,6 +20,11 @@ package enum JSONValue: Sendable, Hashable {
         if case .integer(let value) = self { value } else { nil }
     }
 
+    /// The value of a truth value, else nil.
+    package var bool: Bool? {
+        if case .bool(let value) = self { value } else { nil }
+    }
+
     /// The members of an object, else nil.
     package var object: [String: JSONValue]? {
         if case .object(let members) = self { members } else { nil }

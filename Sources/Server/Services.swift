@@ -97,6 +97,9 @@ struct Services {
             devices: devices, verifier: verifier, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
             housekeeping: housekeeping, remembered: RememberedGrants(capacity: configuration.rememberedGrants),
             random: random)
+        let proofs = DPoPProofs(
+            nonces: DPoPNonces(key: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "dpop nonce")),
+            redis: redis, refusals: refusals, random: random)
         let introspection = Introspection(
             issuers: issuers, authentication: authentication, verifier: verifier, database: database,
             refusals: refusals, random: random)
@@ -104,7 +107,8 @@ struct Services {
             authentication: authentication, verifier: verifier, database: database, refusals: refusals, random: random)
         api = APIServices(
             settings: EdgeSettings(publicURL: configuration.publicURL, trustedProxies: configuration.trustedProxies),
-            issuers: issuers, flow: flow, tokens: tokens, introspection: introspection, revocation: revocation,
+            issuers: issuers, flow: flow, tokens: tokens, proofs: proofs, introspection: introspection,
+            revocation: revocation,
             registration: registration,
             admin: AdminRoutes(
                 administration: administration,

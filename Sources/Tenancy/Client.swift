@@ -34,6 +34,15 @@ package struct Client: Sendable, Equatable {
             self.expiresAt = expiresAt
         }
     }
+    /// What has to be so in every request that comes in its name, whoever sends it.
+    package struct Demands: Sendable, Equatable {
+        /// `dpop_bound_access_tokens`: its tokens are bound to a key (RFC 9449 §5.2).
+        package var proofOfPossession = false
+        /// `require_pushed_authorization_requests`: it begins with a pushed request (RFC 9126 §6).
+        package var pushedRequests = false
+
+        package init() {}
+    }
     /// A metadata document as it was last read.
     package struct Document: Sendable, Equatable {
         /// SHA-256 of its bytes.
@@ -67,6 +76,7 @@ package struct Client: Sendable, Equatable {
     package var keys: KeySource?
     /// The one algorithm it signs assertions with (`token_endpoint_auth_signing_alg`); nil: any that its keys have.
     package var assertionAlgorithm: SigningAlgorithm?
+    package var demands: Demands
     package var applicationType: ApplicationType?
     /// The most it may ever be given; nil: whatever policy allows.
     package var scopeCeiling: [String]?
@@ -94,7 +104,8 @@ package struct Client: Sendable, Equatable {
         policyURI: String?, tosURI: String?, documentURL: String?, secretDigest: SecretDigest?,
         registrationTokenDigest: SecretDigest?, status: Status, expiresAt: Date?, version: Int64, createdAt: Date,
         updatedAt: Date, otherMethods: [AuthenticationMethod] = [], keys: KeySource? = nil,
-        assertionAlgorithm: SigningAlgorithm? = nil, document: Document? = nil, previousSecret: PreviousSecret? = nil
+        assertionAlgorithm: SigningAlgorithm? = nil, document: Document? = nil, previousSecret: PreviousSecret? = nil,
+        demands: Demands = Demands()
     ) {
         self.id = id
         self.registry = registry
@@ -123,6 +134,7 @@ package struct Client: Sendable, Equatable {
         self.assertionAlgorithm = assertionAlgorithm
         self.document = document
         self.previousSecret = previousSecret
+        self.demands = demands
     }
 
     /// `client_id` on the wire.

@@ -7,7 +7,7 @@ private let columns: SQL = """
     application_type, scope_ceiling, client_uri, logo_uri, policy_uri, tos_uri, document_url, secret_digest, \
     registration_token_digest, status, expires_at, version, created_at, updated_at, other_auth_methods, jwks, jwks_uri, \
     auth_signing_algorithm, previous_secret_digest, previous_secret_expires_at, document_digest, document_fetched_at, document_fresh_until, \
-    preregistered
+    preregistered, dpop_bound_access_tokens, require_pushed_authorization_requests
     """
 
 extension Client {
@@ -29,7 +29,7 @@ extension Client {
             otherMethods: try Self.otherMethods(row), keys: try Self.keys(row),
             assertionAlgorithm: try row.decode("auth_signing_algorithm", as: String?.self)
                 .flatMap(SigningAlgorithm.init(rawValue:)), document: try Self.document(row),
-            previousSecret: try Self.previousSecret(row))
+            previousSecret: try Self.previousSecret(row), demands: try Self.demands(row))
     }
 
     private static func otherMethods(_ row: Row) throws -> [AuthenticationMethod] {
@@ -57,6 +57,13 @@ extension Client {
             isPreregistered: try row.decode("preregistered"))
     }
 
+    private static func demands(_ row: Row) throws -> Demands {
+        var demands = Demands()
+        demands.proofOfPossession = try row.decode("dpop_bound_access_tokens")
+        demands.pushedRequests = try row.decode("require_pushed_authorization_requests")
+        return demands
+    }
+
     private static func previousSecret(_ row: Row) throws -> PreviousSecret? {
         guard let digest = try row.digest("previous_secret_digest"),
             let expiresAt = try row.decode("previous_secret_expires_at", as: Date?.self)
@@ -80,7 +87,7 @@ extension Client {
         \(status.rawValue), \(expiresAt), \(version), \(createdAt), \(updatedAt), \
         \(otherMethods.map(\.rawValue)), \(keySet), \(keysURL), \(assertionAlgorithm?.rawValue), \
         \(previousSecret?.digest.bytes), \(previousSecret?.expiresAt), \(document?.digest), \(document?.fetchedAt), \(document?.freshUntil), \
-        \(document?.isPreregistered ?? false)
+        \(document?.isPreregistered ?? false), \(demands.proofOfPossession), \(demands.pushedRequests)
         """
     }
 }
@@ -164,7 +171,9 @@ package struct ClientStore: Sendable {
                    previous_secret_expires_at = \(client.previousSecret?.expiresAt),
                    document_digest = \(client.document?.digest), document_fetched_at = \(client.document?.fetchedAt),
                    document_fresh_until = \(client.document?.freshUntil),
-                   preregistered = \(client.document?.isPreregistered ?? false), version = version + 1,
+                   preregistered = \(client.document?.isPreregistered ?? false),
+                   dpop_bound_access_tokens = \(client.demands.proofOfPossession),
+                   require_pushed_authorization_requests = \(client.demands.pushedRequests), version = version + 1,
                    updated_at = \(now)
              WHERE organization_id = \(client.registry) AND id = \(client.id) AND version = \(client.version)
             RETURNING \(columns)

@@ -42,6 +42,8 @@ package struct Grant: Sendable, Equatable {
     package let mfa: Bool
     /// The most the identity provider said the person may have; nil when it said nothing.
     package let upstreamCeiling: [String]?
+    /// The key that goes with every refresh token (RFC 9449 §5); nil where the client authenticates, or proved none.
+    package let boundKey: String?
     package let version: Int64
     package let createdAt: Date
     package let lastUsedAt: Date
@@ -50,7 +52,8 @@ package struct Grant: Sendable, Equatable {
 
     package init(
         id: GrantID, issuer: OrganizationID, user: UserID, client: ClientID, resource: ResourceID, scope: [String],
-        status: Status, authTime: Date, family: Family?, mfa: Bool, upstreamCeiling: [String]?, version: Int64,
+        status: Status, authTime: Date, family: Family?, mfa: Bool, upstreamCeiling: [String]?, boundKey: String?,
+        version: Int64,
         createdAt: Date, lastUsedAt: Date,
         idleExpiresAt: Date, expiresAt: Date
     ) {
@@ -65,6 +68,7 @@ package struct Grant: Sendable, Equatable {
         self.family = family
         self.mfa = mfa
         self.upstreamCeiling = upstreamCeiling
+        self.boundKey = boundKey
         self.version = version
         self.createdAt = createdAt
         self.lastUsedAt = lastUsedAt

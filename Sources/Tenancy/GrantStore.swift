@@ -4,7 +4,7 @@ package import Postgres
 
 private let columns: SQL = """
     id, issuer_organization_id, user_id, client_id, resource_id, scope, status, auth_time, family_digest, \
-    current_digest, previous_digest, previous_at, generation, successor_sealed, mfa, upstream_ceiling, version, created_at, last_used_at, \
+    current_digest, previous_digest, previous_at, generation, successor_sealed, mfa, upstream_ceiling, dpop_jkt, version, created_at, last_used_at, \
     idle_expires_at, expires_at
     """
 
@@ -22,7 +22,7 @@ extension Grant {
             client: try row.id("client_id"), resource: try row.id("resource_id"), scope: try row.decode("scope"),
             status: try row.word("status"), authTime: try row.decode("auth_time"), family: family,
             mfa: try row.decode("mfa"),
-            upstreamCeiling: try row.decode("upstream_ceiling"),
+            upstreamCeiling: try row.decode("upstream_ceiling"), boundKey: try row.decode("dpop_jkt"),
             version: try row.decode("version"), createdAt: try row.decode("created_at"),
             lastUsedAt: try row.decode("last_used_at"), idleExpiresAt: try row.decode("idle_expires_at"),
             expiresAt: try row.decode("expires_at"))
@@ -87,7 +87,7 @@ package struct GrantStore: Sendable {
         """
         SELECT g.id, g.issuer_organization_id, g.user_id, g.client_id, g.resource_id, g.scope, g.status, g.auth_time,
                g.family_digest, g.current_digest, g.previous_digest, g.previous_at, g.generation,
-               g.successor_sealed, g.mfa, g.upstream_ceiling, g.version, g.created_at, g.last_used_at, g.idle_expires_at,
+               g.successor_sealed, g.mfa, g.upstream_ceiling, g.dpop_jkt, g.version, g.created_at, g.last_used_at, g.idle_expires_at,
                g.expires_at,
                (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) AS user_status,
                (SELECT a.status || coalesce(':' || encode(a.keys_digest, 'base64'), '') FROM client_admission a
@@ -165,7 +165,7 @@ package struct GrantStore: Sendable {
             .textArray(grant.scope), grant.authTime.postgresBind, (family?.familyDigest.bytes).postgresBind,
             (family?.currentDigest.bytes).postgresBind, .int8(Int64(family?.generation ?? 0)), .bool(grant.mfa),
             grant.upstreamCeiling.postgresBind, grant.createdAt.postgresBind, grant.idleExpiresAt.postgresBind,
-            grant.expiresAt.postgresBind,
+            grant.expiresAt.postgresBind, grant.boundKey.postgresBind,
         ]
         return try await database.write(
             organization, lockedRow: grant.id.uuid, event: event.id,
@@ -178,8 +178,9 @@ package struct GrantStore: Sendable {
             """
             INSERT INTO "grant" (organization_id, id, issuer_organization_id, user_id, client_id, resource_id, scope,
                                  status, auth_time, family_digest, current_digest, generation, mfa, upstream_ceiling,
-                                 created_at, last_used_at, idle_expires_at, expires_at)
-            SELECT $1, code.grant_id, $18, $19, $20, $21, $22, 'active', $23, $24, $25, $26, $27, $28, $29, $29, $30, $31
+                                 created_at, last_used_at, idle_expires_at, expires_at, dpop_jkt)
+            SELECT $1, code.grant_id, $18, $19, $20, $21, $22, 'active', $23, $24, $25, $26, $27, $28, $29, $29, $30, $31,
+                   $32
               FROM code RETURNING id
             """,
             after: """
@@ -195,7 +196,7 @@ package struct GrantStore: Sendable {
                 """),
         PreparedEvent.types + EpochGuard.types + [
             .bytea, .text, .uuid, .uuid, .uuid, .uuid, .uuid, .textArray, .timestamptz, .bytea, .bytea, .int8, .bool,
-            .textArray, .timestamptz, .timestamptz, .timestamptz,
+            .textArray, .timestamptz, .timestamptz, .timestamptz, .text,
         ])
 
     /// What a spent code was spent on.

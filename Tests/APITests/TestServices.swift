@@ -85,6 +85,9 @@ struct TestServices: Sendable {
                 devices: devices, verifier: verifier, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
                 remembered: RememberedGrants(capacity: 100), random: .system),
+            proofs: DPoPProofs(
+                nonces: DPoPNonces(key: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "dpop nonce")),
+                redis: redis, refusals: refusals, random: .system),
             introspection: Introspection(
                 issuers: issuers, authentication: authentication, verifier: verifier, database: database,
                 refusals: refusals, random: .system),

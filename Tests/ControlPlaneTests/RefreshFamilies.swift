@@ -87,7 +87,7 @@ struct RefreshFamilies: Sendable {
             family: Grant.Family(
                 familyDigest: token.familyDigest, currentDigest: token.digest, previousDigest: nil, previousAt: nil,
                 generation: token.generation, sealedSuccessor: nil),
-            mfa: false, upstreamCeiling: nil, version: 1, createdAt: begun, lastUsedAt: begun,
+            mfa: false, upstreamCeiling: nil, boundKey: nil, version: 1, createdAt: begun, lastUsedAt: begun,
             idleExpiresAt: begun + 86_400, expiresAt: begun + 400 * 86_400)
         let store = GrantStore(database: database)
         for _ in 0..<50 {
@@ -115,7 +115,7 @@ struct RefreshFamilies: Sendable {
             do {
                 let answer = try await issuance.issue(
                     .refreshToken(token: token.secret, scope: nil, resources: []),
-                    to: .none(clientID: client.wireID), from: issuer, request: request, at: now)
+                    to: .none(clientID: client.wireID), from: issuer, boundTo: nil, request: request, at: now)
                 guard let secret = answer.refreshToken, let next = RefreshToken(secret) else {
                     throw Unexpected("a refresh without a refresh token")
                 }

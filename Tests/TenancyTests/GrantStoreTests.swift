@@ -52,7 +52,8 @@ private struct Fixture {
             family: Grant.Family(
                 familyDigest: SecretDigest(of: [1]), currentDigest: refresh, previousDigest: nil, previousAt: nil,
                 generation: 1, sealedSuccessor: nil),
-            mfa: false, upstreamCeiling: nil, version: 1, createdAt: now, lastUsedAt: now, idleExpiresAt: now + 3600,
+            mfa: false, upstreamCeiling: nil, boundKey: nil, version: 1, createdAt: now, lastUsedAt: now,
+            idleExpiresAt: now + 3600,
             expiresAt: now + 7200)
     }
 

@@ -46,6 +46,8 @@ struct ClientsEndpoint: Sendable {
         wanted.logoURI = members.string("logo_uri")
         wanted.policyURI = members.string("policy_uri")
         wanted.tosURI = members.string("tos_uri")
+        wanted.demands.proofOfPossession = members.bool("dpop_bound_access_tokens") ?? false
+        wanted.demands.pushedRequests = members.bool("require_pushed_authorization_requests") ?? false
         try members.finish()
         let made = try await administration.createClient(
             wanted, in: call.organization.id, by: call.administrator)
@@ -72,6 +74,8 @@ struct ClientsEndpoint: Sendable {
         update.logoURI = members.patch(string: "logo_uri")
         update.policyURI = members.patch(string: "policy_uri")
         update.tosURI = members.patch(string: "tos_uri")
+        update.proofOfPossession = members.bool("dpop_bound_access_tokens")
+        update.pushedRequests = members.bool("require_pushed_authorization_requests")
         update.status = members.word("status")
         try members.finish()
         let done = try await administration.updateClient(
@@ -113,6 +117,8 @@ struct ClientsEndpoint: Sendable {
             json.optional("logo_uri", client.logoURI)
             json.optional("policy_uri", client.policyURI)
             json.optional("tos_uri", client.tosURI)
+            json.bool("dpop_bound_access_tokens", client.demands.proofOfPossession)
+            json.bool("require_pushed_authorization_requests", client.demands.pushedRequests)
             json.string("status", client.status.rawValue)
             json.optional("expires_at", time: client.expiresAt)
             json.time("created_at", client.createdAt)

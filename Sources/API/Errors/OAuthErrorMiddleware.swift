@@ -39,6 +39,7 @@ struct OAuthErrorMiddleware: RouterMiddleware {
         if error.code == .invalidClient, usedAuthorizationHeader {
             response.headers[.wwwAuthenticate] = #"Basic realm="gatehouse", charset="UTF-8""#
         }
+        if let nonce = error.dpopNonce { response.headers[.dpopNonce] = nonce }
         if let limit = error.limit {
             response.headers.refuse(until: limit)
         } else if let retryAfter = error.retryAfter ?? (error.code == .temporarilyUnavailable ? .seconds(2) : nil) {
@@ -56,7 +57,7 @@ struct OAuthErrorMiddleware: RouterMiddleware {
         case .invalidRequest, .invalidGrant, .unauthorizedClient, .unsupportedGrantType, .invalidScope, .invalidTarget,
             .accessDenied, .authorizationPending, .slowDown, .expiredToken, .unsupportedResponseType, .loginRequired,
             .consentRequired, .requestNotSupported, .requestURINotSupported, .invalidRedirectURI,
-            .invalidClientMetadata, .unsupportedTokenType:
+            .invalidClientMetadata, .unsupportedTokenType, .invalidDPoPProof, .useDPoPNonce:
             .badRequest
         }
     }

@@ -11,7 +11,7 @@ struct CrossOrigin: RouterMiddleware {
         var response = try await next(request, context)
         response.headers[.accessControlAllowOrigin] = "*"
         response.headers[.accessControlExposeHeaders] =
-            "ETag, RateLimit, RateLimit-Policy, Request-Id, Retry-After, WWW-Authenticate"
+            "DPoP-Nonce, ETag, RateLimit, RateLimit-Policy, Request-Id, Retry-After, WWW-Authenticate"
         return response
     }
 }
@@ -21,7 +21,7 @@ extension RouterMethods where Context == AppContext {
     func preflight(_ path: RouterPath, _ methods: HTTPRequest.Method...) {
         let headers: HTTPFields = [
             .accessControlAllowMethods: methods.map(\.rawValue).joined(separator: ", "),
-            .accessControlAllowHeaders: "Authorization, Content-Type, MCP-Protocol-Version",
+            .accessControlAllowHeaders: "Authorization, Content-Type, DPoP, MCP-Protocol-Version",
             .accessControlMaxAge: "7200",
         ]
         on(path, method: .options) { _, _ in Response(status: .noContent, headers: headers) }

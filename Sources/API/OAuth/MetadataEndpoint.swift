@@ -42,6 +42,7 @@ struct MetadataEndpoint: Sendable {
             json.strings("code_challenge_methods_supported", ["S256"])
             json.bool("client_id_metadata_document_supported", true)
             json.bool("authorization_response_iss_parameter_supported", true)
+            json.strings("dpop_signing_alg_values_supported", DPoPProofs.algorithms)
             json.openIDMembers(of: issuer)
         }
     }

@@ -54,6 +54,8 @@ struct RegistrationEndpoint: Sendable {
             case .given(let set): json.raw("jwks", set.json)
             case .published(let url): json.string("jwks_uri", url)
             }
+            if client.demands.proofOfPossession { json.bool("dpop_bound_access_tokens", true) }
+            if client.demands.pushedRequests { json.bool("require_pushed_authorization_requests", true) }
             if let algorithm = client.assertionAlgorithm {
                 json.string("token_endpoint_auth_signing_alg", algorithm.rawValue)
             }

@@ -8,6 +8,7 @@ import Tenancy
 /// `POST I/oauth/token` (RFC 6749 §3.2; OAuth 2.1 §3.2).
 struct TokenEndpoint: Sendable {
     let issuance: TokenIssuance
+    let proofs: DPoPProofs
     let limits: EndpointLimits
     let clock: WallClock
 
@@ -26,12 +27,17 @@ struct TokenEndpoint: Sendable {
             let now = clock.now()
             let call = EndpointLimits.ClientCall(
                 wanted, by: credentials, at: context.issuer.id, request: context.request, at: now)
-            let tokens = try await limits.admit(call) {
-                try await issuance.issue(
-                    wanted, to: credentials, from: context.issuer.id, request: context.request, at: now)
+            let (tokens, boundKey) = try await limits.admit(call) {
+                let boundKey = try await proofs.key(
+                    provenBy: request, to: context.issuer.endpoint("oauth/token"), context, at: now)
+                let tokens = try await issuance.issue(
+                    wanted, to: credentials, from: context.issuer.id, boundTo: boundKey, request: context.request,
+                    at: now)
+                return (tokens, boundKey)
             }
             Self.count(grant, outcome: "issued", reason: "none")
-            return TokenResponse(tokens).response
+            let response = TokenResponse(tokens).response
+            return boundKey == nil ? response : response.with(dpopNonce: proofs.nonces.fresh(at: now))
         } catch let error as OAuthError {
             Self.count(grant, outcome: error.code.rawValue, reason: error.reason)
             throw error

@@ -17,6 +17,7 @@ package struct NewClient: Sendable {
     package var logoURI: String?
     package var policyURI: String?
     package var tosURI: String?
+    package var demands = Client.Demands()
 
     /// An application that people sign in to.
     package init(name: String, redirectURIs: [String]) {
@@ -44,13 +45,16 @@ package struct ClientUpdate: Sendable {
     package var logoURI = Patch<String>.keep
     package var policyURI = Patch<String>.keep
     package var tosURI = Patch<String>.keep
+    package var proofOfPossession: Bool?
+    package var pushedRequests: Bool?
     package var status: Client.Status?
 
     package init() {}
 
     /// Whether it touches what only an administrator's own registration may have changed.
     fileprivate var touchesMetadata: Bool {
-        name != nil || redirectURIs != nil || [clientURI, logoURI, policyURI, tosURI].contains { $0 != .keep }
+        name != nil || redirectURIs != nil || proofOfPossession != nil || pushedRequests != nil
+            || [clientURI, logoURI, policyURI, tosURI].contains { $0 != .keep }
     }
 }
 
@@ -78,7 +82,8 @@ extension Administration {
             scopeCeiling: wanted.scopeCeiling, clientURI: wanted.clientURI, logoURI: wanted.logoURI,
             policyURI: wanted.policyURI, tosURI: wanted.tosURI, documentURL: nil,
             secretDigest: secret.map(SecretDigest.init(of:)), registrationTokenDigest: nil, status: .active,
-            expiresAt: nil, version: 1, createdAt: administrator.now, updatedAt: administrator.now)
+            expiresAt: nil, version: 1, createdAt: administrator.now, updatedAt: administrator.now,
+            demands: wanted.demands)
         var checks = FieldChecks()
         checks.client(client)
         try checks.finish()
@@ -109,6 +114,8 @@ extension Administration {
             new.logoURI = update.logoURI.applied(to: old.logoURI)
             new.policyURI = update.policyURI.applied(to: old.policyURI)
             new.tosURI = update.tosURI.applied(to: old.tosURI)
+            new.demands.proofOfPossession = update.proofOfPossession ?? old.demands.proofOfPossession
+            new.demands.pushedRequests = update.pushedRequests ?? old.demands.pushedRequests
             new.status = update.status ?? old.status
             let wanted = new
             var checks = FieldChecks()

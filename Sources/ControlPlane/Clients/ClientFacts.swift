@@ -37,6 +37,8 @@ extension Client {
         case .published(let url): facts["jwks_uri"] = .string(url)
         }
         facts["token_endpoint_auth_signing_alg"] = .text(assertionAlgorithm?.rawValue)
+        if demands.proofOfPossession { facts["dpop_bound_access_tokens"] = .bool(true) }
+        if demands.pushedRequests { facts["require_pushed_authorization_requests"] = .bool(true) }
         facts["document_url"] = .text(documentURL)
         if secretDigest != nil { facts["secret"] = AuditEvent.Change.redacted }
         return facts

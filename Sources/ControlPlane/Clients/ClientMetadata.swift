@@ -1,6 +1,6 @@
 package import Keys
 import Outbound
-import Tenancy
+package import Tenancy
 
 /// Client metadata as a registration request or a metadata document carries it (RFC 7591 §2). Members that are not listed
 /// here are ignored, so nothing privileged can be set.
@@ -23,6 +23,7 @@ package struct ClientMetadata: Sendable {
     package var softwareStatement: String?
     package var jwksURI: String?
     package var jwks: JSONValue?
+    package var demands = Client.Demands()
 
     /// - Throws: `invalid_client_metadata` for a member that has the wrong type; `null` counts as absent.
     package init(_ value: JSONValue) throws(OAuthError) {
@@ -52,6 +53,8 @@ package struct ClientMetadata: Sendable {
         softwareStatement = try member("software_statement", \.string)
         jwksURI = try member("jwks_uri", \.string)
         jwks = try member("jwks") { $0.object == nil ? nil : $0 }
+        demands.proofOfPossession = try member("dpop_bound_access_tokens", \.bool) ?? false
+        demands.pushedRequests = try member("require_pushed_authorization_requests", \.bool) ?? false
     }
 }
 

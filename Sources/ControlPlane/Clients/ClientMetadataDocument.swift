@@ -76,6 +76,7 @@ struct ClientMetadataDocument: Sendable {
         client.responseTypes = checked.responseTypes
         client.authenticationMethod = checked.method
         client.otherMethods = checked.otherMethods
+        client.demands = metadata.demands
         client.keys = checked.keys
         client.assertionAlgorithm = checked.assertionAlgorithm
         client.applicationType = checked.applicationType

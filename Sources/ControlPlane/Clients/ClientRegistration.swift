@@ -103,7 +103,7 @@ package final class ClientRegistration: Sendable {
             tosURI: metadata.tosURI, documentURL: nil, secretDigest: secret.map(SecretDigest.init(of:)),
             registrationTokenDigest: nil, status: .active, expiresAt: now + settings.unusedLifetime.seconds, version: 1,
             createdAt: now, updatedAt: now, otherMethods: checked.otherMethods, keys: checked.keys,
-            assertionAlgorithm: checked.assertionAlgorithm)
+            assertionAlgorithm: checked.assertionAlgorithm, demands: metadata.demands)
         let event = AuditEvent(
             .clientRegistered, organization: issuer.id, id: EventID.make(at: now, random), time: now, actor: .anonymous,
             targets: [client.auditTarget], client: client.wireID, request: request,

@@ -49,6 +49,7 @@ struct AuthorizationCodeGrant: Sendable {
         if let redirectURI = presented.redirectURI, redirectURI != record.redirectURI {
             throw TokenIssuance.invalidGrant("redirect_uri_differs")
         }
+        if let key = record.boundKey, key != attempt.boundKey { throw TokenIssuance.invalidGrant("dpop_key_differs") }
         guard PKCE.matches(verifier: verifier, challenge: record.codeChallenge) else {
             try await issuance.transactions.countFailure(of: code)
             throw TokenIssuance.invalidGrant("verifier_wrong")

@@ -63,7 +63,9 @@ extension TokenIssuance {
                     familyDigest: $0.familyDigest, currentDigest: $0.digest, previousDigest: nil, previousAt: nil,
                     generation: $0.generation, sealedSuccessor: nil)
             },
-            mfa: authorization.mfa, upstreamCeiling: authorization.upstreamCeiling, version: 1, createdAt: attempt.now,
+            mfa: authorization.mfa, upstreamCeiling: authorization.upstreamCeiling,
+            // A confidential client proves itself with every refresh already (RFC 9449 §5).
+            boundKey: attempt.client.isConfidential ? nil : attempt.boundKey, version: 1, createdAt: attempt.now,
             lastUsedAt: attempt.now,
             idleExpiresAt: min(attempt.now + Double(settings.grantIdleLifetimeSeconds), expiresAt), expiresAt: expiresAt
         )

@@ -57,7 +57,7 @@ struct RefreshTokenGrant: Sendable {
         _ presented: RefreshToken, _ attempt: TokenIssuance.Attempt
     ) async throws -> Grant? {
         guard let grant = issuance.remembered.grant(of: presented, at: attempt.now), grant.issuer == attempt.issuer.id,
-            grant.client == attempt.client.id,
+            grant.client == attempt.client.id, Self.isKeyRight(of: grant, attempt),
             try await isLive(grant, in: presented.organization, at: attempt.now)
         else { return nil }
         return grant
@@ -75,7 +75,14 @@ struct RefreshTokenGrant: Sendable {
         guard let state = try await issuance.grants.state(of: presented.grant, in: presented.organization),
             state.grant.issuer == attempt.issuer.id, state.grant.client == attempt.client.id
         else { throw TokenIssuance.invalidGrant("token_unknown") }
+        // A stolen token without its key opens nothing and ends nothing, whichever generation it is.
+        guard Self.isKeyRight(of: state.grant, attempt) else { throw TokenIssuance.invalidGrant("dpop_key_differs") }
         return state
+    }
+
+    /// Whether whoever presents a bound token proved its key (RFC 9449 §5).
+    private static func isKeyRight(of grant: Grant, _ attempt: TokenIssuance.Attempt) -> Bool {
+        grant.boundKey == nil || grant.boundKey == attempt.boundKey
     }
 
     private func checkLife(

@@ -50,7 +50,8 @@ extension Grant {
                     previousDigest: $0.currentDigest, previousAt: now, generation: $0.generation + 1,
                     sealedSuccessor: rotation.sealedSuccessor)
             },
-            mfa: mfa, upstreamCeiling: upstreamCeiling, version: version + 1, createdAt: createdAt, lastUsedAt: now,
+            mfa: mfa, upstreamCeiling: upstreamCeiling, boundKey: boundKey, version: version + 1, createdAt: createdAt,
+            lastUsedAt: now,
             idleExpiresAt: min(rotation.idleExpiresAt, expiresAt), expiresAt: expiresAt)
     }
 }

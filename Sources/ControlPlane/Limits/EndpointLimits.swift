@@ -175,7 +175,7 @@ extension EndpointLimits.ClientCall.Endpoint {
 extension OAuthError {
     /// Somebody was told no, rather than not now or, of a device's code that is right, not yet.
     fileprivate var isRefusal: Bool {
-        ![.temporarilyUnavailable, .serverError, .authorizationPending, .slowDown].contains(code)
+        ![.temporarilyUnavailable, .serverError, .authorizationPending, .slowDown, .useDPoPNonce].contains(code)
     }
 }
 

@@ -90,12 +90,17 @@ package struct TokenIssuance: Sendable {
     /// - Throws: ``OAuthError``; a refusal is in the log before the client hears of it.
     package func issue(
         _ request: TokenRequest, to credentials: ClientCredentials, from issuer: OrganizationID,
-        boundTo boundKey: String? = nil, request info: AuditEvent.RequestInfo, at now: Date
+        boundTo boundKey: String?, request info: AuditEvent.RequestInfo, at now: Date
     ) async throws -> IssuedTokens {
         let call = Call(
             credentials: credentials, grantType: request.grantType, issuer: issuer, boundKey: boundKey, request: info,
             now: now)
         return try await answering(call) { attempt in
+            // "The authorization server MUST reject token requests from the client that do not contain the DPoP header"
+            // (RFC 9449 §5.2).
+            guard boundKey != nil || !attempt.client.demands.proofOfPossession else {
+                throw DPoPProof.invalid("missing")
+            }
             switch request {
             case .authorizationCode(let code, let redirectURI, let verifier, let resources):
                 let presented = AuthorizationCodeGrant.Presented(
