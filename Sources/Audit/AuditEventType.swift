@@ -108,6 +108,8 @@ extension AuditEventType {
     package static let resourceEnabled = AuditEventType("resource.enabled", 2)
     package static let resourceDisabled = AuditEventType("resource.disabled", 2)
     package static let resourceToolsImported = AuditEventType("resource.tools_imported", 2)
+    package static let resourceCredentialCreated = AuditEventType("resource.credential_created", 2)
+    package static let resourceCredentialDeleted = AuditEventType("resource.credential_deleted", 2)
     package static let policyCreated = AuditEventType("policy.created", 3)
     package static let policyUpdated = AuditEventType("policy.updated", 3)
     package static let policyDeleted = AuditEventType("policy.deleted", 3)
@@ -252,7 +254,8 @@ extension AuditEventType {
         .clientSecretViewed, .clientRedirectUrisChanged, .clientJwksChanged, .clientRegistered, .clientApproved,
         .clientRejected, .clientAuthFailed,
         .scopeCreated, .scopeUpdated, .scopeDeleted, .resourceCreated, .resourceUpdated, .resourceDeleted,
-        .resourceEnabled, .resourceDisabled, .resourceToolsImported, .policyCreated, .policyUpdated, .policyDeleted,
+        .resourceEnabled, .resourceDisabled, .resourceToolsImported, .resourceCredentialCreated,
+        .resourceCredentialDeleted, .policyCreated, .policyUpdated, .policyDeleted,
         .policyActivated, .policyDeactivated, .policyDenied,
         .identityProviderCreated, .identityProviderUpdated, .identityProviderDeleted, .identityProviderTested,
         .identityProviderCertExpiring,

@@ -13,6 +13,8 @@ package import Tenancy
 package final class Housekeeping: Service {
     /// The longest grace window there is, and a little more.
     private static let grace: TimeInterval = 35
+    /// How long the list still shows a token that ended by itself.
+    private static let remembrance: TimeInterval = 30 * 86_400
     private static let pause: Duration = .seconds(60)
     private static let minutesBetweenRounds = 60
 
@@ -21,6 +23,7 @@ package final class Housekeeping: Service {
     private let clients: ClientStore
     private let assertions: AssertionStore
     private let accessTokens: AccessTokenStore
+    private let programmaticTokens: ProgrammaticTokenStore
     private let clock: WallClock
     private let logger: Logger
     /// Grants that this node rotated, and when last: their sealed successors will have to be erased.
@@ -34,6 +37,7 @@ package final class Housekeeping: Service {
         clients = ClientStore(database: database)
         assertions = AssertionStore(database: database)
         accessTokens = AccessTokenStore(database: database)
+        programmaticTokens = ProgrammaticTokenStore(database: database)
         self.clock = clock
         self.logger = logger
     }
@@ -106,5 +110,6 @@ package final class Housekeeping: Service {
         try await assertions.deleteExpired(in: organization, at: now)
         // A node whose clock is behind ours still takes the token for a moment.
         try await accessTokens.deleteExpired(in: organization, at: now - 60)
+        try await programmaticTokens.deleteExpired(in: organization, before: now - Self.remembrance)
     }
 }

@@ -16,34 +16,50 @@ package struct AccessTokenStore: Sendable {
         case grant(GrantID)
         /// A person alone.
         case user(UserID)
-        /// A client that speaks for itself; nothing of it is stored with the organization's data of people.
+        /// A client that speaks for itself; nothing that PostgreSQL keeps for this organization ends with it.
         case client
+        /// An administrator's decision, with the person it speaks for.
+        case programmatic
     }
+
+    private static let unrevoked = """
+        NOT EXISTS (SELECT FROM revoked_token r WHERE r.organization_id = $1 AND r.jti = $2)
+        """
+    private static let ofGrant = PreparedSQL(
+        """
+        SELECT 1 AS live FROM "grant" g
+         WHERE g.organization_id = $1 AND g.id = $3 AND g.status = 'active' AND g.expires_at > $4
+           AND (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) = 'active'
+           AND (SELECT a.status FROM client_admission a
+                 WHERE a.organization_id = $1 AND a.client_id = g.client_id) = 'active'
+           AND \(unrevoked)
+        """, [.uuid, .uuid, .uuid, .timestamptz])
+    private static let ofUser = PreparedSQL(
+        """
+        SELECT 1 AS live FROM "user" u
+         WHERE u.organization_id = $1 AND u.id = $3 AND u.status = 'active' AND \(unrevoked)
+        """, [.uuid, .uuid, .uuid])
+    private static let ofClient = PreparedSQL("SELECT 1 AS live WHERE \(unrevoked)", [.uuid, .uuid])
+    private static let byAdministrator = PreparedSQL(
+        """
+        SELECT 1 AS live FROM programmatic_token t
+         WHERE t.organization_id = $1 AND t.id = $2 AND t.revoked_at IS NULL AND t.expires_at > $3
+           AND (t.user_id IS NULL
+                OR (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = t.user_id) = 'active')
+        """, [.uuid, .uuid, .timestamptz])
 
     /// Whether a token that is right by itself was not ended, nor what it was issued on. One statement, and PostgreSQL is
     /// asked each time: what one node ended is ended on all of them.
     package func isLive(
         _ token: TokenID, on basis: Basis, in organization: OrganizationID, at now: Date
     ) async throws -> Bool {
-        let unrevoked: SQL = """
-            NOT EXISTS (SELECT FROM revoked_token r WHERE r.organization_id = \(organization) AND r.jti = \(token))
-            """
-        let statement: SQL =
+        let (id, token) = (PostgresBind.uuid(organization.uuid), PostgresBind.uuid(token.uuid))
+        let statement =
             switch basis {
-            case .grant(let grant):
-                """
-                SELECT 1 AS live FROM "grant" g
-                  JOIN "user" u ON u.organization_id = g.organization_id AND u.id = g.user_id
-                  JOIN client_admission a ON a.organization_id = g.organization_id AND a.client_id = g.client_id
-                 WHERE g.organization_id = \(organization) AND g.id = \(grant) AND g.status = 'active'
-                   AND g.expires_at > \(now) AND u.status = 'active' AND a.status = 'active' AND \(unrevoked)
-                """
-            case .user(let user):
-                """
-                SELECT 1 AS live FROM "user" u
-                 WHERE u.organization_id = \(organization) AND u.id = \(user) AND u.status = 'active' AND \(unrevoked)
-                """
-            case .client: "SELECT 1 AS live WHERE \(unrevoked)"
+            case .grant(let grant): Self.ofGrant([id, token, .uuid(grant.uuid), now.postgresBind])
+            case .user(let user): Self.ofUser([id, token, .uuid(user.uuid)])
+            case .client: Self.ofClient([id, token])
+            case .programmatic: Self.byAdministrator([id, token, now.postgresBind])
             }
         return try await !database.read(organization, statement) { _ in }.isEmpty
     }

@@ -56,6 +56,8 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
     package var grantLifetimeSeconds: Int = 400 * 86_400
     /// How long a browser stays signed in.
     package var sessionLifetimeSeconds: Int = 12 * 3_600
+    /// How long a token that an administrator issues by name may live at most, and lives unless they say less.
+    package var programmaticTokenLifetimeSeconds: Int = 90 * 86_400
     /// The resource meant when a client names none.
     package var defaultResource: ResourceID?
     /// New clients of these kinds wait for an administrator before anybody may connect with them.
@@ -71,6 +73,7 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         case grantIdleLifetimeSeconds = "grant_idle_lifetime_seconds"
         case grantLifetimeSeconds = "grant_lifetime_seconds"
         case sessionLifetimeSeconds = "session_lifetime_seconds"
+        case programmaticTokenLifetimeSeconds = "programmatic_token_lifetime_seconds"
         case defaultResource = "default_resource"
         case approvalRequiredFor = "approval_required_for"
         case deviceAuthorization = "device_authorization"
@@ -86,6 +89,8 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         grantIdleLifetimeSeconds = try number(.grantIdleLifetimeSeconds, standard.grantIdleLifetimeSeconds)
         grantLifetimeSeconds = try number(.grantLifetimeSeconds, standard.grantLifetimeSeconds)
         sessionLifetimeSeconds = try number(.sessionLifetimeSeconds, standard.sessionLifetimeSeconds)
+        programmaticTokenLifetimeSeconds = try number(
+            .programmaticTokenLifetimeSeconds, standard.programmaticTokenLifetimeSeconds)
         defaultResource = try values.decodeIfPresent(ResourceID.self, forKey: .defaultResource)
         approvalRequiredFor = try values.decodeIfPresent([Client.Kind].self, forKey: .approvalRequiredFor) ?? []
         deviceAuthorization = try values.decodeIfPresent(Bool.self, forKey: .deviceAuthorization) ?? false

@@ -26,11 +26,13 @@ package struct SigningKeyRecord: Sendable, Equatable {
     package let createdAt: Date
     package let activatedAt: Date?
     package let retiredAt: Date?
+    /// The end of the last token it signed beside those whose short life is known anyway; nil when there was none.
+    package let neededUntil: Date?
 
     package init(
         id: SigningKeyID, owner: OrganizationID, purpose: Purpose, resource: ResourceID?, algorithm: SigningAlgorithm,
         kid: String, publicKeyPEM: String, sealedPrivateKey: [UInt8]?, imported: Bool, status: Status, createdAt: Date,
-        activatedAt: Date?, retiredAt: Date?
+        activatedAt: Date?, retiredAt: Date?, neededUntil: Date? = nil
     ) {
         self.id = id
         self.owner = owner
@@ -45,5 +47,6 @@ package struct SigningKeyRecord: Sendable, Equatable {
         self.createdAt = createdAt
         self.activatedAt = activatedAt
         self.retiredAt = retiredAt
+        self.neededUntil = neededUntil
     }
 }

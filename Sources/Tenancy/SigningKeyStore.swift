@@ -4,7 +4,7 @@ package import Postgres
 
 private let columns: SQL = """
     id, organization_id, purpose, resource_id, algorithm, kid, public_key_pem, private_key_sealed, imported, status, \
-    created_at, activated_at, retired_at
+    created_at, activated_at, retired_at, needed_until
     """
 
 extension SigningKeyRecord {
@@ -16,7 +16,8 @@ extension SigningKeyRecord {
             publicKeyPEM: try row.decode("public_key_pem"),
             sealedPrivateKey: try row.decode("private_key_sealed"), imported: try row.decode("imported"),
             status: try row.word("status"), createdAt: try row.decode("created_at"),
-            activatedAt: try row.decode("activated_at"), retiredAt: try row.decode("retired_at"))
+            activatedAt: try row.decode("activated_at"), retiredAt: try row.decode("retired_at"),
+            neededUntil: try row.decode("needed_until"))
     }
 }
 
@@ -52,7 +53,8 @@ package struct SigningKeyStore: Sendable {
             """
             INSERT INTO signing_key (\(columns)) VALUES (\(key.id), \(key.owner), \(key.purpose.rawValue),
                 \(key.resource), \(key.algorithm.rawValue), \(key.kid), \(key.publicKeyPEM), \(key.sealedPrivateKey),
-                \(key.imported), \(key.status.rawValue), \(key.createdAt), \(key.activatedAt), \(key.retiredAt))
+                \(key.imported), \(key.status.rawValue), \(key.createdAt), \(key.activatedAt), \(key.retiredAt),
+                \(key.neededUntil))
             """)
     }
 
@@ -68,14 +70,12 @@ package struct SigningKeyStore: Sendable {
     /// Adds the private half to a key of which only the public half was known.
     ///
     /// - Returns: false when there is no such key waiting for its private half.
-    package func complete(
-        _ key: SigningKeyID, of organization: OrganizationID, sealedPrivateKey: [UInt8], at now: Date,
-        in transaction: PostgresTransaction
-    ) async throws -> Bool {
+    package func complete(_ key: SigningKeyRecord, in transaction: PostgresTransaction) async throws -> Bool {
         try await !transaction.query(
             """
-            UPDATE signing_key SET private_key_sealed = \(sealedPrivateKey), status = 'active', activated_at = \(now)
-             WHERE organization_id = \(organization) AND id = \(key) AND private_key_sealed IS NULL RETURNING id
+            UPDATE signing_key SET private_key_sealed = \(key.sealedPrivateKey), status = \(key.status.rawValue),
+                   activated_at = \(key.activatedAt)
+             WHERE organization_id = \(key.owner) AND id = \(key.id) AND private_key_sealed IS NULL RETURNING id
             """
         ).isEmpty
     }
@@ -87,10 +87,28 @@ package struct SigningKeyStore: Sendable {
         try await !transaction.query(
             """
             UPDATE signing_key SET resource_id = \(key.resource), private_key_sealed = \(key.sealedPrivateKey),
-                   status = \(key.status.rawValue), activated_at = \(key.activatedAt), retired_at = NULL
+                   status = \(key.status.rawValue), created_at = \(key.createdAt), activated_at = \(key.activatedAt),
+                   retired_at = NULL
              WHERE organization_id = \(key.owner) AND id = \(key.id) AND imported AND status = 'retired' RETURNING id
             """
         ).isEmpty
+    }
+
+    /// Notes that an active key signs a token of this life, which has to be known before it does: retired, the key stays
+    /// published as long.
+    ///
+    /// - Returns: false when the key is not active any more.
+    package func extendNeed(
+        of key: SigningKeyID, in organization: OrganizationID, until expiry: Date
+    ) async throws -> Bool {
+        try await database.transaction(organization) { transaction in
+            try await !transaction.query(
+                """
+                UPDATE signing_key SET needed_until = GREATEST(needed_until, \(expiry))
+                 WHERE organization_id = \(organization) AND id = \(key) AND status = 'active' RETURNING id
+                """
+            ).isEmpty
+        }
     }
 
     /// Moves a key from one status to the next.

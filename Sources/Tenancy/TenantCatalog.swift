@@ -15,10 +15,13 @@ package final class TenantSnapshot: Sendable {
     package let policy: [ScopePolicyStatement]
     package let identityProviders: [IdentityProviderRecord]
     package let signingKeys: [UnsealedSigningKey]
+    /// With which its own resources ask about tokens.
+    package let resourceCredentials: [ResourceCredentialID: ResourceCredential]
 
     package init(
         organization: Organization, epoch: Int64, resources: [Resource], admittedResources: Set<ResourceID>,
-        policy: [ScopePolicyStatement], identityProviders: [IdentityProviderRecord], signingKeys: [UnsealedSigningKey]
+        policy: [ScopePolicyStatement], identityProviders: [IdentityProviderRecord], signingKeys: [UnsealedSigningKey],
+        resourceCredentials: [ResourceCredential] = []
     ) {
         self.organization = organization
         self.epoch = epoch
@@ -27,6 +30,7 @@ package final class TenantSnapshot: Sendable {
         self.policy = policy
         self.identityProviders = identityProviders
         self.signingKeys = signingKeys
+        self.resourceCredentials = Dictionary(uniqueKeysWithValues: resourceCredentials.map { ($0.id, $0) })
     }
 }
 
@@ -69,6 +73,7 @@ package final class TenantCatalog: Sendable {
         /// Which client a metadata document is; a hint, since a client may be removed and met again.
         var documents: RecentlyUsed<DocumentKey, ClientID>
         var slugs: [String: OrganizationID] = [:]
+        var credentials: [ResourceCredentialID: OrganizationID] = [:]
         /// Epochs as last reported by the watcher; only of organizations that are cached.
         var movedEpochs: [OrganizationID: Int64] = [:]
         var lastGoodPoll: ContinuousClock.Instant?
@@ -107,6 +112,7 @@ package final class TenantCatalog: Sendable {
     private let policies: ScopePolicyStore
     private let providers: IdentityProviderStore
     private let keys: SigningKeyStore
+    private let credentials: ResourceCredentialStore
     private let clients: ClientStore
     private let secrets: TenantSecrets
     private let settings: Settings
@@ -119,6 +125,7 @@ package final class TenantCatalog: Sendable {
         policies = ScopePolicyStore(database: database)
         providers = IdentityProviderStore(database: database)
         keys = SigningKeyStore(database: database)
+        credentials = ResourceCredentialStore(database: database)
         clients = ClientStore(database: database)
         self.secrets = secrets
         self.settings = settings
@@ -140,6 +147,18 @@ package final class TenantCatalog: Sendable {
             // Slugs never change hands, so an entry can only be forgotten for room.
             if state.slugs.count >= settings.organizations { state.slugs.removeAll() }
             state.slugs[slug] = id
+        }
+        return id
+    }
+
+    /// The organization whose resource has this credential, or had it; whether it has, its snapshot says.
+    package func organization(credential: ResourceCredentialID) async throws -> OrganizationID? {
+        if let known = state.withLock({ $0.credentials[credential] }) { return known }
+        guard let id = try await credentials.organization(of: credential) else { return nil }
+        state.withLock { state in
+            // Ids never change hands, so an entry can only be forgotten for room.
+            if state.credentials.count >= settings.clients { state.credentials.removeAll() }
+            state.credentials[credential] = id
         }
         return id
     }
@@ -236,10 +255,11 @@ package final class TenantCatalog: Sendable {
         async let policy = self.policy(of: organization)
         async let providers = providers.all(of: organization)
         async let keys = keys.all(of: organization)
+        async let credentials = credentials.all(of: organization)
         let snapshot = TenantSnapshot(
             organization: found, epoch: epoch, resources: try await own, admittedResources: Set(try await admitted),
             policy: try await policy, identityProviders: try await providers,
-            signingKeys: try await keys.map { try unseal($0, of: found) })
+            signingKeys: try await keys.map { try unseal($0, of: found) }, resourceCredentials: try await credentials)
         state.withLock { state in
             // A slower reader must not put an older state over a newer one.
             if let known = state.snapshots.value(of: organization), known.epoch > epoch { return }

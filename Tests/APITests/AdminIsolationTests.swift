@@ -27,6 +27,7 @@ import Testing
         case .patch: "{}"
         case .post where route.template.hasSuffix("/identities"):
             #"{"identity_provider_id":"\#(provider)","subject":"s"}"#
+        case .post where route.template.hasSuffix("/credentials"): #"{"name":"C"}"#
         case .post: "{}"
         default: nil
         }

@@ -219,6 +219,12 @@ struct AdminServer: Sendable {
             .post, "\(tenant.path)/resources",
             #"{"uri":"https://\#(tag).example/mcp","name":"R","scopes":["read","write"],"scope_implications":{"write":["read"]}}"#
         )["id"]
+        ids["credential"] = try await done(
+            .post, "\(tenant.path)/resources/\(ids["resource"] ?? "")/credentials", #"{"name":"server"}"#)["id"]
+        ids["token"] = try await done(
+            .post, "\(tenant.path)/access-tokens",
+            #"{"name":"script","user":"\#(ids["user"] ?? "")","resource":"\#(ids["resource"] ?? "")","scopes":["read"]}"#
+        )["id"]
         ids["client"] = try await done(
             .post, "\(tenant.path)/clients", #"{"name":"C","redirect_uris":["https://\#(tag).example/cb"]}"#)["id"]
         ids["policy"] = try await done(

@@ -65,11 +65,11 @@ import Testing
             let key = try await write(.post, "\(base)/admin-keys", #"{"name":"ops","scopes":["users:read"]}"#)
             #expect(try await server.call(.get, "\(base)/users", key: key["secret"]).status == 200)
             #expect(try await server.call(.get, "/v1/organizations/\(slug)/users", key: key["secret"]).rows.count == 1)
-            // EdDSA was not there before: the issuer got a key for it.
+            // EdDSA was not there before: the issuer got a key for each of its purposes.
             let algorithms = try await server.done(.get, "\(base)/signing-keys").rows.compactMap {
                 $0["algorithm"]?.string
             }
-            #expect(algorithms.sorted() == ["ES256", "EdDSA"])
+            #expect(algorithms.sorted() == ["ES256", "ES256", "EdDSA", "EdDSA"])
             let policies = try await server.done(.get, "\(base)/scope-policies").rows.compactMap { $0["name"]?.string }
             #expect(policies == ["everyone-read", "writers"])
 

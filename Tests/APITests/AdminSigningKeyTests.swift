@@ -121,7 +121,7 @@ import Testing
             func keys() async throws -> [String: String] {
                 let rows = try await server.done(.get, "\(tenant.path)/signing-keys", key: tenant.key).rows
                 return Dictionary(
-                    uniqueKeysWithValues: rows.compactMap { row in
+                    uniqueKeysWithValues: rows.filter { $0["purpose"]?.string == "access" }.compactMap { row in
                         row["id"]?.string.map { ($0, row["status"]?.string ?? "") }
                     })
             }
@@ -184,7 +184,9 @@ import Testing
             }
             func made() async throws -> [String] {
                 try await server.done(.get, "\(tenant.path)/signing-keys", key: tenant.key).rows
-                    .filter { $0["algorithm"]?.string == "RS256" }.compactMap { $0["status"]?.string }
+                    .filter { $0["algorithm"]?.string == "RS256" && $0["purpose"]?.string == "access" }.compactMap {
+                        $0["status"]?.string
+                    }
             }
             // Each answer came after its errand had begun; when another may begin, all of them are done.
             let issuer = RSAWork.Wanted(purpose: .access, issuer: try #require(OrganizationID(tenant.id)))

@@ -28,7 +28,8 @@ struct TokenFixture: Sendable {
     var issuer: String { "\(TestServices.publicURL)/o/\(organization.slug)" }
     var path: String { "/o/\(organization.slug)/oauth" }
 
-    static func make() async throws -> TokenFixture {
+    /// - Parameter accepted: whose tokens the resource takes; its organization's unless said.
+    static func make(accepted: [OrganizationID]? = nil) async throws -> TokenFixture {
         let now = Date()
         let database = try TestDatabase.open()
         let organization = try await TestDatabase.freshOrganization(at: now)
@@ -40,7 +41,8 @@ struct TokenFixture: Sendable {
             sealedPrivateKey: try TestDatabase.secrets.seal(key.privateKeyBytes, for: organization, .privateKey(keyID)),
             imported: false, status: .active, createdAt: now, activatedAt: now, retiredAt: nil)
         let resource = MetadataEndpointTests.resource(
-            owner: organization.id, uri: "https://\(organization.slug).example/mcp", accepted: [organization.id])
+            owner: organization.id, uri: "https://\(organization.slug).example/mcp",
+            accepted: accepted ?? [organization.id])
         let secret = Secret.random(prefix: "gs_")
         let client = Self.client(in: organization.id, secret: secret, at: now)
         let user = User(
@@ -139,6 +141,27 @@ struct TokenFixture: Sendable {
             Reply(status: $0.status.code, headers: $0.headers, text: String(buffer: $0.body))
         }
     }
+
+    /// A call of the admin API about this organization, or about the platform.
+    func admin(
+        _ method: HTTPRequest.Method, _ path: String, _ body: String?, ofPlatform: Bool = false,
+        _ http: any TestClientProtocol
+    ) async throws -> AdminServer.Reply {
+        var headers: HTTPFields = [.authorization: "Bearer \(try await Self.platformKey.value)"]
+        if body != nil { headers[.contentType] = "application/json" }
+        let base = ofPlatform ? "/v1" : "/v1/organizations/\(organization.id)"
+        return try await http.execute(
+            uri: base + path, method: method, headers: headers, body: body.map { ByteBuffer(string: $0) }
+        ) { AdminServer.Reply(status: $0.status.code, headers: $0.headers, body: Array($0.body.readableBytesView)) }
+    }
+
+    func admin(
+        _ method: HTTPRequest.Method, _ path: String, _ http: any TestClientProtocol
+    ) async throws -> AdminServer.Reply {
+        try await admin(method, path, nil, http)
+    }
+
+    private static let platformKey = Task { try await AdminServer.platformKey() }
 
     /// Asks about a token as the fixture's client, unless another asks.
     func introspect(

@@ -55,12 +55,15 @@ BODIES = {
     ("POST", "scope-policies:evaluate"): {"user": "{user}", "client": "{client}", "resource": "{resource}"},
     ("POST", "admin-keys"): {"name": "x", "scopes": ["users:read"]},
     ("POST", "signing-keys"): {"purpose": "access", "resource": "{resource}", "public_key": "x"},
+    ("POST", "resources/{resource}/credentials"): {"name": "server"},
+    ("POST", "access-tokens"): {"name": "x", "user": "{user}", "resource": "{resource}", "scopes": ["read"]},
     ("POST", "organizations"): {"slug": "new-one", "name": "x"}, ("PATCH", "organizations/{org}"): {"name": "Changed"},
 }
 
 MISSING = {
     "org": "org_", "user": "usr_", "client": "cli_", "resource": "res_", "policy": "pol_", "provider": "idp_",
     "grant": "gra_", "key": "key_", "invitation": "inv_", "event": "evt_",
+    "credential": "crd_", "token": "tok_",
 }
 
 
@@ -83,6 +86,9 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
     signing = platform.post(
         f"{base}/signing-keys", {"purpose": "access", "resource": resource["id"], "private_key": private})
+    credential = platform.post(f"{base}/resources/{resource['id']}/credentials", {"name": "theirs"})
+    token = platform.post(f"{base}/access-tokens", {
+        "name": "theirs", "user": user["id"], "resource": resource["id"], "scopes": ["read"]})
     policy = platform.post(f"{base}/scope-policies", {
         "name": f"isolation test {time.time()}", "effect": "deny", "principals": {"users": [user["id"]]},
         "scopes": ["never"]})
@@ -90,13 +96,14 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     key = platform.post(f"{base}/admin-keys", {"name": "theirs", "scopes": ["users:read"]})
     person = deployment.person({"acme": "alice", "globex": "gus"}[name])
     code = deployment.platform.code(person)
-    token = claims(deployment.platform.redeem(code).json()["access_token"])
+    connection = claims(deployment.platform.redeem(code).json()["access_token"])
     event = platform.await_events(organization, lambda rows: len(rows) > 0)[-1]["id"]
     return {
         "org": organization, "user": user["id"], "client": client["id"], "resource": resource["id"],
         "policy": policy["id"],
-        "provider": provider["id"], "grant": token["grant_id"], "key": key["id"], "signing": signing["id"],
-        "invitation": invitation["id"], "event": event, "domain": f"{name}.example", "admitted": code.client_id,
+        "provider": provider["id"], "grant": connection["grant_id"], "key": key["id"], "signing": signing["id"],
+        "invitation": invitation["id"], "event": event,
+        "credential": credential["id"], "token": token["id"], "domain": f"{name}.example", "admitted": code.client_id,
     }
 
 
@@ -184,7 +191,7 @@ def counts(evidence) -> str:
     tables = (
         "organization", "domain", '"user"', "identity_provider", "identity", "invitation", "resource",
         "resource_admission", "client", "client_admission", "scope_policy", "signing_key", "admin_key", '"grant"',
-        "consent",
+        "consent", "resource_credential", "programmatic_token",
     )
     versions = {
         '"user"', "identity_provider", "resource", "client", "client_admission", "scope_policy", '"grant"',

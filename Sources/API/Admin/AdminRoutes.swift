@@ -39,11 +39,13 @@ package struct AdminRoutes: Sendable {
         InvitationsEndpoint(administration: administration).addRoutes(to: table)
         IdentityProvidersEndpoint(administration: administration).addRoutes(to: table)
         ResourcesEndpoint(administration: administration).addRoutes(to: table)
+        ResourceCredentialsEndpoint(administration: administration).addRoutes(to: table)
         SigningKeysEndpoint(administration: administration).addRoutes(to: table)
         ClientsEndpoint(administration: administration).addRoutes(to: table)
         ClientApprovalsEndpoint(administration: administration).addRoutes(to: table)
         ScopePoliciesEndpoint(administration: administration).addRoutes(to: table)
         GrantsEndpoint(administration: administration).addRoutes(to: table)
+        ProgrammaticTokensEndpoint(administration: administration).addRoutes(to: table)
         AdminKeysEndpoint(administration: administration).addRoutes(to: table)
         AuditEventsEndpoint(administration: administration).addRoutes(to: table)
     }

@@ -33,19 +33,36 @@ struct IntrospectionEndpoint: Sendable {
             let now = clock.now()
             let call = EndpointLimits.ClientCall(
                 .introspect, at: context.issuer.id, by: credentials, request: context.request, at: now)
-            let (answer, _) = try await limits.admit(call) {
+            let (answer, caller) = try await limits.admit(call) {
                 try await introspection.introspect(
                     token, by: credentials, at: context.issuer, request: context.request, at: now)
             }
             count(answer)
             if answer == .inactive { try await limits.missed(call) }
-            return Response(
-                status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-store"],
-                body: ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)))
+            guard Self.wantsJWT(request) else {
+                return Self.response("application/json", ByteBuffer(bytes: answer.body))
+            }
+            let signed = try introspection.signed(answer, for: caller, by: context.issuer, at: now)
+            return Self.response(Self.signedType, ByteBuffer(string: signed))
         } catch let error as OAuthError {
             refusals.increment()
             throw error
         }
+    }
+
+    private static let signedType = "application/token-introspection+jwt"
+
+    /// Whether the caller asks for an answer that is signed (RFC 9701 §4).
+    private static func wantsJWT(_ request: Request) -> Bool {
+        request.headers[values: .accept].contains { header in
+            header.split(separator: ",").contains { MediaTypeName(String($0))?.essence == signedType }
+        }
+    }
+
+    private static func response(_ type: String, _ body: ByteBuffer) -> Response {
+        Response(
+            status: .ok, headers: [.contentType: type, .cacheControl: "no-store"],
+            body: ResponseBody(byteBuffer: body))
     }
 
     private func count(_ answer: Introspection.Answer) {

@@ -25,6 +25,7 @@ struct MetadataEndpoint: Sendable {
             json.string("introspection_endpoint", issuer.endpoint("oauth/introspect"))
             json.strings("introspection_endpoint_auth_methods_supported", confidential)
             json.strings("introspection_endpoint_auth_signing_alg_values_supported", algorithms)
+            json.strings("introspection_signing_alg_values_supported", ["ES256"])
             json.string("revocation_endpoint", issuer.endpoint("oauth/revoke"))
             json.strings("revocation_endpoint_auth_methods_supported", ["none"] + confidential)
             json.strings("revocation_endpoint_auth_signing_alg_values_supported", algorithms)

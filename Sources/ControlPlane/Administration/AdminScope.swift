@@ -17,6 +17,9 @@ package enum AdminScope: String, Sendable, CaseIterable {
     case policiesWrite = "policies:write"
     case grantsRead = "grants:read"
     case grantsWrite = "grants:write"
+    case accessTokensRead = "access-tokens:read"
+    /// Who writes these can act as anybody of the organization, within policy.
+    case accessTokensWrite = "access-tokens:write"
     case adminKeysRead = "admin-keys:read"
     case adminKeysWrite = "admin-keys:write"
     case signingKeysRead = "signing-keys:read"

@@ -55,9 +55,11 @@ package struct Administration: Sendable {
     package var users: UserStore { UserStore(database: database) }
     package var clients: ClientStore { ClientStore(database: database) }
     package var resources: ResourceStore { ResourceStore(database: database) }
+    package var resourceCredentials: ResourceCredentialStore { ResourceCredentialStore(database: database) }
     package var policies: ScopePolicyStore { ScopePolicyStore(database: database) }
     package var providers: IdentityProviderStore { IdentityProviderStore(database: database) }
     package var grants: GrantStore { GrantStore(database: database) }
+    package var programmaticTokens: ProgrammaticTokenStore { ProgrammaticTokenStore(database: database) }
     package var adminKeys: AdminKeyStore { AdminKeyStore(database: database) }
     package var signingKeys: SigningKeyStore { SigningKeyStore(database: database) }
     package var auditLog: AuditLog { AuditLog(database: database) }
@@ -115,6 +117,11 @@ struct AdminChange<Value: Sendable>: Sendable {
     /// The OAuth client concerned, by its wire id.
     var client: String?
     var metadata: [String: String] = [:]
+    /// The access token concerned, what it may do and where, and what policy said of it.
+    var token: TokenID?
+    var scopes: [String]?
+    var audience: String?
+    var policy: AuditEvent.PolicyInfo?
     /// Caches hold what was changed, so that every node has to read it again.
     let isCached: Bool
 }
@@ -136,8 +143,9 @@ extension Administration {
                 if done.isCached { try await organizations.bumpEpoch(of: organization, in: transaction) }
                 let event = AuditEvent(
                     done.type, organization: organization, id: id, time: administrator.now, actor: administrator.actor,
-                    targets: [done.target], client: done.client, changes: done.changes, request: administrator.request,
-                    metadata: done.metadata)
+                    targets: [done.target], client: done.client, scopes: done.scopes?.sorted(),
+                    audience: done.audience.map { [$0] }, token: done.token?.description, changes: done.changes,
+                    request: administrator.request, policy: done.policy, metadata: done.metadata)
                 try await transaction.query(event.outboxEvent(random).insertion)
                 return done
             }

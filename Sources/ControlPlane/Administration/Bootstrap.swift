@@ -5,24 +5,28 @@ import Postgres
 package import Tenancy
 
 extension Administration {
-    /// Makes what belongs to the platform: its organization row, data key, signing key and epoch. Doing it again changes
+    /// Makes what belongs to the platform: its organization row, data key, signing keys and epoch. Doing it again changes
     /// nothing.
     ///
     /// - Returns: whether it was made now.
     package func bootstrapPlatform(at now: Date) async throws -> Bool {
         guard try await organizations.find(.platform) == nil else { return false }
         let platform = try newOrganization(.platform, slug: "platform", name: "Platform", at: now)
-        let key = try await newSigningKey(.es256, of: platform, at: now)
+        let keys = [
+            try await newSigningKey(.es256, for: .access, of: platform, at: now),
+            try await newSigningKey(.es256, for: .programmatic, of: platform, at: now),
+        ]
         do {
             _ = try await administer(.platform, by: Administrator(system: "bootstrap", now: now)) { transaction in
                 guard try await organizations.insert(platform, in: transaction) else {
                     // Somebody else does the same at this moment.
                     throw LostUpdate()
                 }
-                try await signingKeys.insert(key, in: transaction)
+                for key in keys { try await signingKeys.insert(key, in: transaction) }
                 return AdminChange(
                     value: platform, type: .orgCreated, target: platform.auditTarget,
-                    changes: .between([:], platform.facts), metadata: ["signing_key": key.id.description],
+                    changes: .between([:], platform.facts),
+                    metadata: ["signing_keys": keys.map(\.id.description).joined(separator: " ")],
                     isCached: false)
             }
             return true

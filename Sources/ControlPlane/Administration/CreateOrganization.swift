@@ -5,7 +5,7 @@ import Postgres
 package import Tenancy
 
 extension Administration {
-    /// Makes an organization that can be used at once: its data key, a signing key, and a policy that lets everyone read.
+    /// Makes an organization that can be used at once: its data key, signing keys, and a policy that lets everyone read.
     ///
     /// - Throws: ``AdminError/conflict(_:)`` for a slug that is, or ever was, somebody's.
     package func createOrganization(
@@ -19,7 +19,10 @@ extension Administration {
         try checks.finish()
         let now = administrator.now
         let organization = try newOrganization(OrganizationID.make(at: now, random), slug: slug, name: name, at: now)
-        let key = try await newSigningKey(.es256, of: organization, at: now)
+        let keys = [
+            try await newSigningKey(.es256, for: .access, of: organization, at: now),
+            try await newSigningKey(.es256, for: .programmatic, of: organization, at: now),
+        ]
         let everyoneReads = ScopePolicyStatement(
             id: ScopePolicyID.make(at: now, random), name: "everyone-read", effect: .allow,
             principals: ScopePolicyStatement.Principals(everyone: true), clients: ScopePolicyStatement.Clients(),
@@ -29,11 +32,12 @@ extension Administration {
             guard try await organizations.insert(organization, in: transaction) else {
                 throw AdminError.conflict("This slug is taken, or was once; slugs are never used twice.")
             }
-            try await signingKeys.insert(key, in: transaction)
+            for key in keys { try await signingKeys.insert(key, in: transaction) }
             _ = try await policies.insert(everyoneReads, of: organization.id, in: transaction)
             return AdminChange(
                 value: organization, type: .orgCreated, target: organization.auditTarget,
-                changes: .between([:], organization.facts), metadata: ["signing_key": key.id.description],
+                changes: .between([:], organization.facts),
+                metadata: ["signing_keys": keys.map(\.id.description).joined(separator: " ")],
                 isCached: false)
         }
     }
@@ -55,6 +59,7 @@ extension Organization {
             "settings.grant_idle_lifetime_seconds": .int(settings.grantIdleLifetimeSeconds),
             "settings.grant_lifetime_seconds": .int(settings.grantLifetimeSeconds),
             "settings.session_lifetime_seconds": .int(settings.sessionLifetimeSeconds),
+            "settings.programmatic_token_lifetime_seconds": .int(settings.programmaticTokenLifetimeSeconds),
             "settings.approval_required_for": .texts(settings.approvalRequiredFor.map(\.rawValue)),
         ]
         facts["settings.default_resource"] = .text(settings.defaultResource?.description)

@@ -14,7 +14,8 @@ extension Administration {
     /// Gives a resource the key pair whose public half its server already has; from then on the resource is signed for by
     /// that key and no other.
     ///
-    /// The private half may follow the public one. A private half is imported once, by whomever; its owner may give it to
+    /// The private half may follow the public one. A key for a resource that has a signing one is published, and signs once it
+    /// is activated. A private half is imported once, by whomever; its owner may give it to
     /// another resource once the first is removed.
     /// - Throws: ``AdminError/conflict(_:)`` for a key that was imported before; it does not tell by whom.
     ///   ``AdminError/unavailable(retryAfter:)`` while too many RSA keys wait to be checked.
@@ -76,14 +77,17 @@ extension Administration {
         _ key: SigningKeyRecord, with signing: SigningKey, of owner: Organization, _ administrator: Administrator
     ) async throws -> Administered<SigningKeyRecord> {
         let sealed = try secrets.seal(signing.privateKeyBytes, for: owner, .privateKey(key.id))
-        let completed = SigningKeyRecord(
-            id: key.id, owner: key.owner, purpose: key.purpose, resource: key.resource, algorithm: key.algorithm,
-            kid: key.kid, publicKeyPEM: key.publicKeyPEM, sealedPrivateKey: sealed, imported: true, status: .active,
-            createdAt: key.createdAt, activatedAt: administrator.now, retiredAt: nil)
         return try await administer(owner.id, by: administrator) { transaction in
+            let isFirst = try await !signingKeys.hold(of: owner.id, in: transaction).contains {
+                $0.signs(for: key.resource)
+            }
+            let completed = SigningKeyRecord(
+                id: key.id, owner: key.owner, purpose: key.purpose, resource: key.resource, algorithm: key.algorithm,
+                kid: key.kid, publicKeyPEM: key.publicKeyPEM, sealedPrivateKey: sealed, imported: true,
+                status: isFirst ? .active : .published, createdAt: key.createdAt,
+                activatedAt: isFirst ? administrator.now : nil, retiredAt: nil)
             guard
-                try await signingKeys.complete(
-                    key.id, of: owner.id, sealedPrivateKey: sealed, at: administrator.now, in: transaction),
+                try await signingKeys.complete(completed, in: transaction),
                 try await signingKeys.claim(thumbprint: key.kid, in: transaction)
             else { throw AdminError.keyImported }
             return AdminChange(
@@ -98,13 +102,7 @@ extension Administration {
         replacing retired: SigningKeyRecord?, _ administrator: Administrator
     ) async throws -> Administered<SigningKeyRecord> {
         let id = retired?.id ?? SigningKeyID.make(at: administrator.now, random)
-        let key = SigningKeyRecord(
-            id: id, owner: owner.id, purpose: .access, resource: resource.id, algorithm: verification.algorithm,
-            kid: verification.thumbprint, publicKeyPEM: verification.pem,
-            sealedPrivateKey: try signing.map { try secrets.seal($0.privateKeyBytes, for: owner, .privateKey(id)) },
-            imported: true, status: signing == nil ? .published : .active,
-            createdAt: retired?.createdAt ?? administrator.now,
-            activatedAt: signing == nil ? nil : administrator.now, retiredAt: nil)
+        let sealed = try signing.map { try secrets.seal($0.privateKeyBytes, for: owner, .privateKey(id)) }
         var dedicated = resource
         dedicated.dedicatedKey = true
         let wanted = dedicated
@@ -112,6 +110,16 @@ extension Administration {
             guard try await resources.update(wanted, at: administrator.now, in: transaction) != nil else {
                 throw LostUpdate()
             }
+            // One that signs already goes on until the new one is activated; only the first begins at once.
+            let isFirst = try await !signingKeys.hold(of: owner.id, in: transaction).contains {
+                $0.signs(for: resource.id)
+            }
+            let status: SigningKeyRecord.Status = sealed != nil && isFirst ? .active : .published
+            let key = SigningKeyRecord(
+                id: id, owner: owner.id, purpose: .access, resource: resource.id, algorithm: verification.algorithm,
+                kid: verification.thumbprint, publicKeyPEM: verification.pem, sealedPrivateKey: sealed, imported: true,
+                status: status, createdAt: administrator.now,
+                activatedAt: status == .active ? administrator.now : nil, retiredAt: nil)
             // Who shows a public half has proven nothing, and cannot keep the key from whoever has the private one.
             if signing != nil {
                 guard try await signingKeys.claim(thumbprint: key.kid, in: transaction) else {
@@ -128,6 +136,11 @@ extension Administration {
                 changes: .between(retired?.facts ?? [:], key.facts), isCached: true)
         }
     }
+}
+
+extension SigningKeyRecord {
+    /// Whether it is the key that signs for a resource now.
+    fileprivate func signs(for resource: ResourceID?) -> Bool { self.resource == resource && status == .active }
 }
 
 /// A key as it came: read, and not checked yet.

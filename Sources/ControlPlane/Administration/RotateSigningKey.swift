@@ -7,17 +7,17 @@ package import Tenancy
 // A signing key is replaced in two steps, with time between them.
 
 extension Administration {
-    /// Publishes the key that will take a key's place: same purpose, same algorithm. It signs nothing until
-    /// ``activateSigningKey(_:of:by:)``, so that servers which cache the JWK Set know it before they meet it.
+    /// Publishes the key that will take a key's place: same purpose, same resource, same algorithm. It signs nothing until
+    /// ``activateSigningKey(_:of:by:)``, so that servers which cache the JWK Set know it before they meet it. A resource's
+    /// own key is in no JWK Set: its server is given the public half in the meantime.
     ///
-    /// - Throws: ``AdminError/conflict(_:)`` for an imported key, one that is not active, or one whose successor is
-    ///   published already.
+    /// - Throws: ``AdminError/conflict(_:)`` for a key that is not active, or one whose successor is published already.
     package func rotateSigningKey(
         _ id: SigningKeyID, of owner: Organization, by administrator: Administrator
     ) async throws -> Administered<SigningKeyRecord> {
         let old = try await signingKeys.all(of: owner.id).rotatable(id)
         let new = try await newSigningKey(
-            old.algorithm, for: old.purpose, of: owner, as: .published, at: administrator.now)
+            old.algorithm, for: old.purpose, of: owner, resource: old.resource, as: .published, at: administrator.now)
         return try await administer(owner.id, by: administrator) { transaction in
             // As it is now: another rotation may have come between.
             _ = try await signingKeys.hold(of: owner.id, in: transaction).rotatable(id)
@@ -38,8 +38,8 @@ extension Administration {
         return try await administer(owner.id, by: administrator) { transaction in
             let keys = try await signingKeys.hold(of: owner.id, in: transaction)
             guard let key = keys.first(where: { $0.id == id }) else { throw AdminError.notFound }
-            guard !key.imported, key.status == .published else {
-                throw AdminError.conflict("Only a key that :rotate published is activated.")
+            guard key.status == .published, key.sealedPrivateKey != nil else {
+                throw AdminError.conflict("Only a published key whose private half is known is activated.")
             }
             let lead = settings.keyPublicationLead
             guard now.timeIntervalSince(key.createdAt) >= lead.seconds else {
@@ -71,9 +71,6 @@ extension [SigningKeyRecord] {
     /// - Throws: ``AdminError/notFound``, ``AdminError/conflict(_:)``.
     fileprivate func rotatable(_ id: SigningKeyID) throws(AdminError) -> SigningKeyRecord {
         guard let key = first(where: { $0.id == id }) else { throw .notFound }
-        guard !key.imported else {
-            throw .conflict("An imported key is not rotated here: its server knows no other.")
-        }
         guard key.status == .active else { throw .conflict("Only an active key can be rotated.") }
         guard !contains(where: { $0.serves(as: key) && $0.status == .published }) else {
             throw .conflict("The key that will replace this one is published already; activate it.")
@@ -85,7 +82,6 @@ extension [SigningKeyRecord] {
 extension SigningKeyRecord {
     /// Whether one of the two can take the other's place.
     fileprivate func serves(as other: SigningKeyRecord) -> Bool {
-        !imported && !other.imported && purpose == other.purpose && resource == other.resource
-            && algorithm == other.algorithm
+        purpose == other.purpose && resource == other.resource && algorithm == other.algorithm
     }
 }

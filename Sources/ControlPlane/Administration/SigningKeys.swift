@@ -16,6 +16,7 @@ extension Administration {
     /// Makes sure that every issuer accepted for the resource can sign for it.
     ///
     /// RSA keys are made behind the request's back, since one takes up to a second; until then the resource issues nothing.
+    /// Those for programmatic tokens wait until somebody wants such a token: most organizations never do.
     func ensureSigningKeys(for resource: Resource, by administrator: Administrator) async throws {
         guard !resource.dedicatedKey else { return }
         for issuer in resource.acceptedIssuers {
@@ -23,6 +24,7 @@ extension Administration {
                 makeRSAKeyLater(for: .access, of: issuer, by: administrator)
             } else {
                 try await makeMissingKey(resource.algorithm, for: .access, of: issuer, by: administrator)
+                try await makeMissingKey(resource.algorithm, for: .programmatic, of: issuer, by: administrator)
             }
         }
     }
@@ -52,7 +54,7 @@ extension Administration {
     }
 
     /// The first key of an algorithm signs at once: nobody can hold a JWK Set in which something else would verify.
-    private func makeMissingKey(
+    func makeMissingKey(
         _ algorithm: SigningAlgorithm, for purpose: SigningKeyRecord.Purpose, of issuer: OrganizationID,
         by administrator: Administrator, since asked: ContinuousClock.Instant = .now
     ) async throws {
@@ -77,13 +79,13 @@ extension Administration {
         }
     }
 
-    /// A fresh key of an issuer, its private half sealed.
+    /// A fresh key of an issuer, or of one resource, its private half sealed.
     ///
     /// - Parameter now: asked for once the key is made.
     /// - Throws: ``AdminError/unavailable(retryAfter:)`` while too many RSA keys are made.
     func newSigningKey(
         _ algorithm: SigningAlgorithm, for purpose: SigningKeyRecord.Purpose = .access, of owner: Organization,
-        as status: SigningKeyRecord.Status = .active, at now: @autoclosure () -> Date
+        resource: ResourceID? = nil, as status: SigningKeyRecord.Status = .active, at now: @autoclosure () -> Date
     ) async throws -> SigningKeyRecord {
         let key =
             algorithm == .rs256
@@ -92,7 +94,7 @@ extension Administration {
         let now = now()
         let id = SigningKeyID.make(at: now, random)
         return SigningKeyRecord(
-            id: id, owner: owner.id, purpose: purpose, resource: nil, algorithm: algorithm,
+            id: id, owner: owner.id, purpose: purpose, resource: resource, algorithm: algorithm,
             kid: key.publicKey.thumbprint,
             publicKeyPEM: key.publicKey.pem,
             sealedPrivateKey: try secrets.seal(key.privateKeyBytes, for: owner, .privateKey(id)), imported: false,

@@ -10,6 +10,7 @@ package struct OrganizationUpdate: Sendable {
     package var grantIdleLifetimeSeconds: Int?
     package var grantLifetimeSeconds: Int?
     package var sessionLifetimeSeconds: Int?
+    package var programmaticTokenLifetimeSeconds: Int?
     package var defaultResource = Patch<ResourceID>.keep
     package var approvalRequiredFor: [Client.Kind]?
     package var deviceAuthorization: Bool?
@@ -21,6 +22,8 @@ package struct OrganizationUpdate: Sendable {
         settings.grantIdleLifetimeSeconds = grantIdleLifetimeSeconds ?? settings.grantIdleLifetimeSeconds
         settings.grantLifetimeSeconds = grantLifetimeSeconds ?? settings.grantLifetimeSeconds
         settings.sessionLifetimeSeconds = sessionLifetimeSeconds ?? settings.sessionLifetimeSeconds
+        settings.programmaticTokenLifetimeSeconds =
+            programmaticTokenLifetimeSeconds ?? settings.programmaticTokenLifetimeSeconds
         settings.defaultResource = defaultResource.applied(to: settings.defaultResource)
         settings.approvalRequiredFor = approvalRequiredFor ?? settings.approvalRequiredFor
         settings.deviceAuthorization = deviceAuthorization ?? settings.deviceAuthorization
@@ -60,6 +63,9 @@ extension Administration {
         checks.range(
             settings.grantIdleLifetimeSeconds, 600...(5 * 366 * 86_400), "/settings/grant_idle_lifetime_seconds")
         checks.range(settings.sessionLifetimeSeconds, 60...(30 * 86_400), "/settings/session_lifetime_seconds")
+        checks.range(
+            settings.programmaticTokenLifetimeSeconds, 60...(366 * 86_400),
+            "/settings/programmatic_token_lifetime_seconds")
         if let resource = settings.defaultResource,
             try await !usableResources(of: organization.id).contains(where: { $0.id == resource })
         {

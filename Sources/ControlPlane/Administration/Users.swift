@@ -104,7 +104,10 @@ extension Administration {
                 try await SessionStore(database: database).revokeAll(
                     of: id, in: organization, at: administrator.now, transaction)
                 try await users.forgetConsents(of: id, in: organization, transaction)
+                let tokens = try await programmaticTokens.revokeAll(
+                    of: id, in: organization, at: administrator.now, transaction)
                 metadata["grants_ended"] = "\(ended.count)"
+                if tokens > 0 { metadata["access_tokens_ended"] = "\(tokens)" }
             }
             return AdminChange(
                 value: stored, type: type, target: stored.auditTarget,

@@ -31,7 +31,8 @@ package struct ClientAuthentication: Sendable {
         switch credentials {
         case .none: break
         case .basic(_, let secret), .post(_, let secret): try Self.check(secret, of: client, now)
-        case .assertion(let assertion): try await check(assertion, of: client, at: issuer, isRepeat: isRepeat, now)
+        case .assertion(let assertion):
+            try await check(assertion, of: AssertionMaker(client), at: issuer, isRepeat: isRepeat, now: now)
         }
         return client
     }
@@ -55,10 +56,20 @@ package struct ClientAuthentication: Sendable {
         throw refusal("wrong_secret")
     }
 
+    /// Whom an assertion claims to be from, and what they can prove it with.
+    struct AssertionMaker: Sendable {
+        let id: String
+        /// Where its row is.
+        let organization: OrganizationID
+        let keys: Client.KeySource?
+        /// The only algorithm it uses, if it said so.
+        let algorithm: SigningAlgorithm?
+    }
+
     /// An assertion is used up once its signature is known to be right, whatever becomes of the request: a client makes a new
     /// one for each (RFC 7523 §3; ADR 12).
-    private func check(
-        _ assertion: ClientAssertion, of client: Client, at issuer: Issuer, isRepeat: Bool, _ now: Date
+    func check(
+        _ assertion: ClientAssertion, of maker: AssertionMaker, at issuer: Issuer, isRepeat: Bool = false, now: Date
     ) async throws {
         let use: ClientAssertion.Use
         do {
@@ -66,24 +77,24 @@ package struct ClientAuthentication: Sendable {
         } catch {
             throw Self.refusal(error.reason)
         }
-        if let only = client.assertionAlgorithm, assertion.jws.algorithm != only {
+        if let only = maker.algorithm, assertion.jws.algorithm != only {
             throw Self.refusal("assertion_algorithm")
         }
-        guard try await isSigned(assertion.jws, by: client, now) else { throw Self.refusal("assertion_signature") }
+        guard try await isSigned(assertion.jws, by: maker, now) else { throw Self.refusal("assertion_signature") }
         guard !isRepeat else { return }
         let isFirst = try await assertions.claim(
-            use.jti, of: client.wireID, in: client.registry, until: use.expiresAt,
+            use.jti, of: maker.id, in: maker.organization, until: use.expiresAt,
             as: EventID.make(at: now, random))
         guard isFirst else { throw Self.refusal("assertion_reused") }
     }
 
-    /// Whether one of the client's own keys signed; no other key is ever looked for (RFC 8725 §3.10).
-    private func isSigned(_ jws: CompactJWS, by client: Client, _ now: Date) async throws -> Bool {
-        switch client.keys {
+    /// Whether one of its maker's own keys signed; no other key is ever looked for (RFC 8725 §3.10).
+    private func isSigned(_ jws: CompactJWS, by maker: AssertionMaker, _ now: Date) async throws -> Bool {
+        switch maker.keys {
         case nil: return false
         case .given(let set): return set.signed(jws)
         case .published(let url):
-            let caller = DocumentFetcher.Caller.known(in: client.registry)
+            let caller = DocumentFetcher.Caller.known(in: maker.organization)
             do {
                 let held = try await keys.keys(at: url, for: caller, now: now)
                 if held.set.signed(jws) { return true }
@@ -98,5 +109,12 @@ package struct ClientAuthentication: Sendable {
 
     private static func refusal(_ reason: String) -> OAuthError {
         OAuthError(.invalidClient, "Client authentication failed.", reason: reason)
+    }
+}
+
+extension ClientAuthentication.AssertionMaker {
+    fileprivate init(_ client: Client) {
+        self.init(
+            id: client.wireID, organization: client.registry, keys: client.keys, algorithm: client.assertionAlgorithm)
     }
 }

@@ -23,10 +23,22 @@ extension Issuer {
     /// A resource with a key of its own is signed for by that key and no other; until its private half is known there is
     /// none.
     package func signingKey(for resource: Resource, owner: TenantSnapshot) -> UnsealedSigningKey? {
+        newestKey(for: .access, resource, owner)
+    }
+
+    /// The key that signs the tokens which administrators issue by name for a resource: the issuer's own for these, or the
+    /// resource's if it has one.
+    func programmaticKey(for resource: Resource, owner: TenantSnapshot) -> UnsealedSigningKey? {
+        newestKey(for: resource.dedicatedKey ? .access : .programmatic, resource, owner)
+    }
+
+    private func newestKey(
+        for purpose: SigningKeyRecord.Purpose, _ resource: Resource, _ owner: TenantSnapshot
+    ) -> UnsealedSigningKey? {
         let keys = resource.dedicatedKey ? owner.signingKeys : home.signingKeys
         var newest: UnsealedSigningKey?
         for key in keys
-        where key.record.purpose == .access && key.record.status == .active && key.signing != nil
+        where key.record.purpose == purpose && key.record.status == .active && key.signing != nil
             && key.record.algorithm == resource.algorithm
             && key.record.resource == (resource.dedicatedKey ? resource.id : nil)
         {
@@ -34,6 +46,14 @@ extension Issuer {
             newest = key
         }
         return newest
+    }
+
+    /// The key that signs answers of introspection (RFC 9701 §5): every issuer has one of ES256.
+    var introspectionKey: (key: SigningKey, kid: String)? {
+        home.signingKeys.lazy.filter { key in
+            key.record.purpose == .access && key.record.status == .active && key.record.resource == nil
+                && key.record.algorithm == .es256
+        }.compactMap { key in key.signing.map { ($0, key.record.kid) } }.first
     }
 
     /// The keys whose signature under a token of this issuer for a resource counts. Those that are published and sign
@@ -49,11 +69,14 @@ extension Issuer {
 
 extension SigningKeyRecord {
     /// How long a retired key stays published: longer than any access token or ID token lives.
-    private static let retirement: TimeInterval = 3_600 + 300
+    private static let retirement: TimeInterval = 3_600 + margin
+    /// For clocks that differ, and key sets that were fetched a while ago.
+    private static let margin: TimeInterval = 300
 
-    /// Whether its tokens may still be about.
+    /// Whether its tokens may still be about: those that live briefly, and those that are known by name.
     func isPublished(at now: Date) -> Bool {
-        retiredAt.map { now.timeIntervalSince($0) < Self.retirement } ?? true
+        guard let retiredAt else { return true }
+        return now < max(retiredAt + Self.retirement, (neededUntil ?? .distantPast) + Self.margin)
     }
 
     /// Whether access tokens are signed with it: a resource's own key signs all of that resource's, an issuer's those of

@@ -86,14 +86,17 @@ package struct AccessTokenVerifier: Sendable {
     /// node ended is ended here.
     package func isLive(_ token: VerifiedAccessToken, at now: Date) async throws -> Bool {
         // A client that was switched off or removed; what is known of clients is at most a second old.
-        if let id = ClientID(token.clientID) {
-            guard let issuer = try await issuers.issuer(token.issuer),
-                let client = try await issuers.catalog.client(id, in: issuer.home, at: now), client.isLive(at: now)
+        if let client = ClientID(token.isProgrammatic ? token.subject : token.clientID) {
+            let registry = token.isProgrammatic ? token.organization : token.issuer
+            guard let registry = try await issuers.catalog.snapshot(of: registry),
+                try await issuers.catalog.client(client, in: registry, at: now)?.isLive(at: now) == true
             else { return false }
         }
         let basis: AccessTokenStore.Basis
         if let grant = token.grant {
             basis = .grant(grant)
+        } else if token.isProgrammatic {
+            basis = .programmatic
         } else {
             // Whoever else has an imported key can sign what we never issued: only what is stored counts.
             guard !token.isKeyImported else { return false }

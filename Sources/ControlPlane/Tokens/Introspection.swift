@@ -5,7 +5,7 @@ package import Tenancy
 
 /// Tells those who may know whether a token works, and what it stands for (RFC 7662).
 ///
-/// A resource may ask about access tokens meant for it, a confidential client about tokens that were issued to it. To all
+/// A resource may ask about access tokens meant for it, from whichever issuer it accepts; a confidential client about tokens that were issued to it. To all
 /// else the answer is the same: not active (RFC 7662 §2.2), whether the token is over, another's or no token at all.
 /// Answers leave no event; refused callers do.
 package struct Introspection: Sendable {
@@ -29,11 +29,14 @@ package struct Introspection: Sendable {
     /// Who asks, proven.
     package enum Caller: Sendable {
         case client(Client)
+        /// A resource by one of its credentials, with whoever owns it.
+        case resource(Resource, ResourceCredentialID, owner: TenantSnapshot)
 
-        /// What it is called in a signed answer's `aud`.
-        package var id: String {
+        /// What it calls itself.
+        var id: String {
             switch self {
             case .client(let client): client.wireID
+            case .resource(_, let credential, _): credential.description
             }
         }
     }
@@ -73,11 +76,48 @@ package struct Introspection: Sendable {
     }
 
     private func caller(_ credentials: ClientCredentials, at issuer: Issuer, now: Date) async throws -> Caller {
+        if let id = ResourceCredentialID(credentials.clientID) {
+            return try await resource(id, credentials, at: issuer, now)
+        }
         let client = try await authentication.authenticate(credentials, at: issuer, now: now)
         guard client.isConfidential else {
-            throw OAuthError(.invalidClient, "Client authentication failed.", reason: "public_client")
+            throw Self.refusal("public_client")
         }
         return .client(client)
+    }
+
+    /// A resource asks at the issuer of its organization, or at the platform's.
+    private func resource(
+        _ id: ResourceCredentialID, _ credentials: ClientCredentials, at issuer: Issuer, _ now: Date
+    ) async throws -> Caller {
+        guard let owner = try await owner(of: id, at: issuer), let known = owner.resourceCredentials[id],
+            let resource = owner.resources.first(where: { $0.id == known.resource })
+        else { throw Self.refusal("credential_unknown") }
+        switch (known.proof, credentials) {
+        case (.secret(let digest), .basic(_, let secret)), (.secret(let digest), .post(_, let secret)):
+            guard digest == SecretDigest(of: secret) else { throw Self.refusal("wrong_secret") }
+        case (.keys(let set), .assertion(let assertion)):
+            let maker = ClientAuthentication.AssertionMaker(
+                id: id.description, organization: owner.organization.id, keys: .given(set), algorithm: nil)
+            try await authentication.check(assertion, of: maker, at: issuer, now: now)
+        default: throw Self.refusal("wrong_auth_method")
+        }
+        return .resource(resource, id, owner: owner)
+    }
+
+    private func owner(of credential: ResourceCredentialID, at issuer: Issuer) async throws -> TenantSnapshot? {
+        if issuer.kind == .organization { return issuer.home }
+        switch try await issuers.catalog.organization(credential: credential) {
+        case nil: return nil
+        case OrganizationID.platform: return issuer.platform
+        case let id?:
+            let owner = try await issuers.catalog.snapshot(of: id)
+            return owner?.organization.status == .deleted ? nil : owner
+        }
+    }
+
+    private static func refusal(_ reason: String) -> OAuthError {
+        OAuthError(.invalidClient, "Client authentication failed.", reason: reason)
     }
 
     private func answer(about token: String, to caller: Caller, at issuer: Issuer, _ now: Date) async throws -> Answer {
@@ -92,6 +132,29 @@ package struct Introspection: Sendable {
                 verified.clientID == client.wireID, try await verifier.isLive(verified, at: now)
             else { return .inactive }
             return .active(Self.body(of: verified))
+        case .resource(let resource, _, let owner):
+            guard let verified = try await verifier.verify(token, expecting: .meant(for: resource, of: owner), at: now),
+                try await verifier.isLive(verified, at: now)
+            else { return .inactive }
+            return .active(Self.body(of: verified))
+        }
+    }
+
+    /// The answer as a JWT that the issuer signs for the caller (RFC 9701 §5).
+    ///
+    /// Its `typ` and its audience, which is no resource, keep it from being taken for an access token (§8.1).
+    package func signed(_ answer: Answer, for caller: Caller, by issuer: Issuer, at now: Date) throws -> String {
+        guard let (key, kid) = issuer.introspectionKey else { throw OAuthError.noSigningKey }
+        let payload = JSONWriter.object(capacity: 1024) { json in
+            json.string("iss", issuer.url)
+            json.string("aud", caller.id)
+            json.int("iat", Int(now.timeIntervalSince1970))
+            json.raw("token_introspection", answer.body)
+        }
+        do {
+            return try JWSSigner(key: key, keyID: kid, type: "token-introspection+jwt").sign(payload)
+        } catch {
+            throw OAuthError(.serverError, "The answer could not be signed.", reason: "signing_failed", cause: error)
         }
     }
 

@@ -1,0 +1,66 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `…/resources/{resource}/credentials`: what a resource asks the introspection endpoint with (RFC 7662). For shared
+/// resources the platform's.
+struct ResourceCredentialsEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("resources/{resource}/credentials", .resourcesRead, in: .platform, .organization, use: list)
+        table.post("resources/{resource}/credentials", .resourcesWrite, in: .platform, .organization, use: create)
+        table.get(
+            "resources/{resource}/credentials/{credential}", .resourcesRead, in: .platform, .organization, use: get)
+        table.delete(
+            "resources/{resource}/credentials/{credential}", .resourcesWrite, in: .platform, .organization, use: delete)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let resource = try call.id("resource", of: ResourceID.self)
+        let request = try ListRequest(call, of: "resources/\(resource)/credentials")
+        let all = try await administration.resourceCredentials(of: resource, ownedBy: call.organization.id)
+        return request.reply(request.page(of: all, id: \.id.uuid), id: \.id.uuid) { Self.json($0) }
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        let resource = try call.id("resource", of: ResourceID.self)
+        var members = try await call.body()
+        let name = members.requiredString("name")
+        let keys = members.value("jwks")
+        try members.finish()
+        let made = try await administration.createResourceCredential(
+            name: name, keys: keys, for: resource, ownedBy: call.organization.id, by: call.administrator)
+        let credential = made.value.credential
+        return call.created(
+            credential.id.description, Self.json(credential, secret: made.value.secret), event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        let found = try await administration.resourceCredential(
+            call.id("credential"), of: call.id("resource"), ownedBy: call.organization.id)
+        return call.reply(.ok, Self.json(found))
+    }
+
+    private func delete(_ call: AdminCall) async throws -> Response {
+        let done = try await administration.deleteResourceCredential(
+            call.id("credential"), of: call.id("resource"), ownedBy: call.organization.id, by: call.administrator)
+        return call.deleted(event: done.event)
+    }
+
+    /// - Parameter secret: told once, in the reply that made it.
+    private static func json(_ credential: ResourceCredential, secret: Secret? = nil) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", credential.id.description)
+            // Under this name it asks.
+            json.string("client_id", credential.id.description)
+            if let secret { json.string("client_secret", secret.revealed) }
+            if case .keys(let set) = credential.proof { json.raw("jwks", set.json) }
+            json.string("resource", credential.resource.description)
+            json.string("name", credential.name)
+            json.string("created_by", credential.createdBy)
+            json.time("created_at", credential.createdAt)
+        }
+    }
+}
