@@ -11,12 +11,15 @@ import warnings
 
 import httpx
 import pytest
+import requests
 import secure
 from assertions import KeyPair
 from document_host import Trap
 from evidence import source
 from gatehouse_demo.chatgpt import claims
+from jwskate import Jwk
 from oauth import REDIRECT_URI
+from requests_oauth2client import OAuth2Client, PrivateKeyJwt
 from walk import Walk, forms_of
 
 
@@ -131,6 +134,29 @@ def test_sign_in_finished_in_another_browser(deployment, tls, browser):
         assert reply.status_code >= 400 and not reply.is_redirect
         assert not [name for name in victim.cookies if re.search("session", name)]
     assert forms_of(page) and browser.send(page).is_redirect, "the person it belongs to can still answer"
+
+
+def test_requests_oauth2client(tls, browser):
+    """DP-01, DP-03, DP-04, JA-01, BC-09, AZ-18: requests-oauth2client, which speaks https only, with `private_key_jwt`
+    and DPoP: discovery, sign-in, token bound to its key, refresh."""
+    key = Jwk.generate(alg="ES256", kid="ro2c")
+    client_id = register(
+        tls, token_endpoint_auth_method="private_key_jwt", token_endpoint_auth_signing_alg="ES256",
+        jwks={"keys": [dict(key.public_jwk())]})["client_id"]
+    session = requests.Session()
+    session.verify, session.trust_env = str(tls.authority), False
+    client = OAuth2Client.from_discovery_endpoint(
+        f"{tls.url}/.well-known/oauth-authorization-server", tls.url, session=session, redirect_uri=REDIRECT_URI,
+        auth=PrivateKeyJwt(client_id, key, aud=tls.url), dpop_bound_access_tokens=True)
+    asked = client.authorization_request(scope="read write", resource=tls.resource)
+    reply = browser.send(browser.until(asked.uri, "decision"))
+    answer = asked.validate_callback(reply.headers["location"])
+    first = client.authorization_code(answer, validate=False, resource=tls.resource)
+    thumbprint = first.dpop_key.dpop_jkt
+    assert first.token_type == "DPoP" and claims(first.access_token)["cnf"] == {"jkt": thumbprint}
+    second = client.refresh_token(first, resource=tls.resource)
+    assert second.token_type == "DPoP" and claims(second.access_token)["cnf"] == {"jkt": thumbprint}
+    assert second.refresh_token != first.refresh_token
 
 
 def test_a_server_for_others_asks_nothing_of_its_own_machine(deployment, tls):
