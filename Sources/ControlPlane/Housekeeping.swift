@@ -107,8 +107,8 @@ package final class Housekeeping: Service {
         let now = clock.now()
         try await grants.eraseSuccessors(olderThan: now - Self.grace, in: organization)
         try await clients.deleteExpired(in: organization, at: now)
-        try await assertions.deleteExpired(in: organization, at: now)
-        // A node whose clock is behind ours still takes the token for a moment.
+        // A node whose clock is behind ours still takes an assertion or a token for a moment.
+        try await assertions.deleteExpired(in: organization, at: now - 60)
         try await accessTokens.deleteExpired(in: organization, at: now - 60)
         try await programmaticTokens.deleteExpired(in: organization, before: now - Self.remembrance)
     }

@@ -13,7 +13,7 @@ package struct AccessTokenStore: Sendable {
     /// What a token was issued on: with its end the token ends too.
     package enum Basis: Sendable, Equatable {
         /// A connection, with its user and the admission of its client.
-        case grant(GrantID)
+        case grant(GrantID, of: UserID)
         /// A person alone.
         case user(UserID)
         /// A client that speaks for itself; nothing that PostgreSQL keeps for this organization ends with it.
@@ -28,12 +28,12 @@ package struct AccessTokenStore: Sendable {
     private static let ofGrant = PreparedSQL(
         """
         SELECT 1 AS live FROM "grant" g
-         WHERE g.organization_id = $1 AND g.id = $3 AND g.status = 'active' AND g.expires_at > $4
+         WHERE g.organization_id = $1 AND g.id = $3 AND g.status = 'active' AND g.expires_at > $4 AND g.user_id = $5
            AND (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) = 'active'
            AND (SELECT a.status FROM client_admission a
                  WHERE a.organization_id = $1 AND a.client_id = g.client_id) = 'active'
            AND \(unrevoked)
-        """, [.uuid, .uuid, .uuid, .timestamptz])
+        """, [.uuid, .uuid, .uuid, .timestamptz, .uuid])
     private static let ofUser = PreparedSQL(
         """
         SELECT 1 AS live FROM "user" u
@@ -56,7 +56,8 @@ package struct AccessTokenStore: Sendable {
         let (id, token) = (PostgresBind.uuid(organization.uuid), PostgresBind.uuid(token.uuid))
         let statement =
             switch basis {
-            case .grant(let grant): Self.ofGrant([id, token, .uuid(grant.uuid), now.postgresBind])
+            case .grant(let grant, let user):
+                Self.ofGrant([id, token, .uuid(grant.uuid), now.postgresBind, .uuid(user.uuid)])
             case .user(let user): Self.ofUser([id, token, .uuid(user.uuid)])
             case .client: Self.ofClient([id, token])
             case .programmatic: Self.byAdministrator([id, token, now.postgresBind])

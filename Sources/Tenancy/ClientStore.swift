@@ -224,7 +224,7 @@ package struct ClientStore: Sendable {
         try await database.transaction(registry) { transaction in
             _ = try await transaction.query(
                 """
-                UPDATE client SET expires_at = NULL
+                UPDATE client SET expires_at = NULL, version = version + 1
                  WHERE organization_id = \(registry) AND id = \(client) AND expires_at IS NOT NULL
                 """)
         }

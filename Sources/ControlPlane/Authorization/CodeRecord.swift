@@ -54,8 +54,9 @@ extension CodeRecord {
             let openIDScopes = members["openid_scopes"]?.strings, let authTime = members["auth_time"]?.integer,
             case .bool(let mfa) = members["mfa"]
         else { return nil }
-        // A ceiling that cannot be read must not be taken for none.
+        // What cannot be read must not be taken for none.
         if members["upstream_ceiling"] != nil, members["upstream_ceiling"]?.strings == nil { return nil }
+        if members["bound_key"] != nil, members["bound_key"]?.string == nil { return nil }
         self.init(
             digest: digest, redirectURI: redirectURI, codeChallenge: codeChallenge,
             boundKey: members["bound_key"]?.string,

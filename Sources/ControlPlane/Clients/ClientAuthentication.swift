@@ -64,6 +64,8 @@ package struct ClientAuthentication: Sendable {
         let keys: Client.KeySource?
         /// The only algorithm it uses, if it said so.
         let algorithm: SigningAlgorithm?
+        /// Anybody registers by themselves and names anybody's host: until somebody connected with it, a stranger.
+        let isStranger: Bool
     }
 
     /// An assertion is used up once its signature is known to be right, whatever becomes of the request: a client makes a new
@@ -94,7 +96,9 @@ package struct ClientAuthentication: Sendable {
         case nil: return false
         case .given(let set): return set.signed(jws)
         case .published(let url):
-            let caller = DocumentFetcher.Caller.known(in: maker.organization)
+            let caller: DocumentFetcher.Caller =
+                maker.isStranger
+                ? .stranger(in: maker.organization, from: maker.id) : .known(in: maker.organization)
             do {
                 let held = try await keys.keys(at: url, for: caller, now: now)
                 if held.set.signed(jws) { return true }
@@ -115,6 +119,7 @@ package struct ClientAuthentication: Sendable {
 extension ClientAuthentication.AssertionMaker {
     fileprivate init(_ client: Client) {
         self.init(
-            id: client.wireID, organization: client.registry, keys: client.keys, algorithm: client.assertionAlgorithm)
+            id: client.wireID, organization: client.registry, keys: client.keys, algorithm: client.assertionAlgorithm,
+            isStranger: client.expiresAt != nil)
     }
 }

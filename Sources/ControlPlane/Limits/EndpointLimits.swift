@@ -6,10 +6,11 @@ package import Tenancy
 /// Who may ask the endpoints how often, and what becomes of those who fail.
 ///
 /// Before anything is looked at, one demand takes from the buckets of the organization and of the client that the request
-/// names, and looks at what that client has failed from this source. A name proves nothing: if the request is then refused,
-/// what was taken is given back and the failure is counted, to the claimed client from this source and to the source. So
-/// nobody uses up another's share by naming it (K-17), whoever tries many clients or codes is stopped all the same (P-13,
-/// K-04), and a client whose secret is being guessed goes on working from elsewhere.
+/// names, and looks at how often that client could not be proven from this source. A name proves nothing: if the request
+/// then comes to nothing, for whatever reason, what was taken is given back; a refusal is counted to the source, and a
+/// client that was not proven to the claimed client from this source too. So nobody uses up another's share by naming it
+/// (K-17), whoever tries many clients or codes is stopped all the same (P-13, K-04), a client whose secret is being guessed
+/// goes on working from elsewhere, and no person of a client can shut it out with codes that are no good.
 ///
 /// The bucket of a source's failures turns only further failures away: whoever proves itself is never kept out because of
 /// its neighbours behind one address.
@@ -17,7 +18,7 @@ package struct EndpointLimits: Sendable {
     private let limiter: RateLimiter
     private let refusals: RefusalLog
     private let random: RandomBytes
-    /// What a wrong secret counts, compared with a code or token that is not good any more: that happens to honest clients.
+    /// What a client that was not proven counts among the failures of the client from a source.
     private static let wrongSecret = 10
 
     package init(limiter: RateLimiter, refusals: RefusalLog, random: RandomBytes = .system) {
@@ -79,11 +80,19 @@ package struct EndpointLimits: Sendable {
         }
         do {
             return try await work()
-        } catch let error as OAuthError where error.isRefusal {
+        } catch {
+            // A device that asks too early has asked.
+            if let answer = error as? OAuthError, answer.isPollAnswer { throw error }
             var demand = call.demand(limiter.settings, taking: -1)
-            demand.add(
-                error.code == .invalidClient ? Self.wrongSecret : 1, .failuresClient, of: call.client, call.source)
-            demand.add(1, .failuresSource, of: call.source)
+            if let refusal = error as? OAuthError {
+                if refusal.code == .invalidClient {
+                    demand.add(Self.wrongSecret, .failuresClient, of: call.client, call.source)
+                }
+                // What the client itself publishes and nobody can fetch is its failure, not ours.
+                if refusal.isRefusal || refusal.cause is DocumentFetcher.Failure {
+                    demand.add(1, .failuresSource, of: call.source)
+                }
+            }
             // The refusal itself is in the log already.
             if let exceeded = await limiter.decide(demand, .each).exceeded {
                 throw OAuthError.rateLimited(exceeded, isPoll: call.isPoll)
@@ -173,9 +182,12 @@ extension EndpointLimits.ClientCall.Endpoint {
 }
 
 extension OAuthError {
-    /// Somebody was told no, rather than not now or, of a device's code that is right, not yet.
+    /// Of a device's code that is right: not yet.
+    fileprivate var isPollAnswer: Bool { code == .authorizationPending || code == .slowDown }
+
+    /// Somebody was told no, rather than not now or not without a nonce.
     fileprivate var isRefusal: Bool {
-        ![.temporarilyUnavailable, .serverError, .authorizationPending, .slowDown, .useDPoPNonce].contains(code)
+        ![.temporarilyUnavailable, .serverError, .useDPoPNonce].contains(code) && !isPollAnswer
     }
 }
 

@@ -86,15 +86,15 @@ package struct AccessTokenVerifier: Sendable {
     /// node ended is ended here.
     package func isLive(_ token: VerifiedAccessToken, at now: Date) async throws -> Bool {
         // A client that was switched off or removed; what is known of clients is at most a second old.
-        if let client = ClientID(token.isProgrammatic ? token.subject : token.clientID) {
-            let registry = token.isProgrammatic ? token.organization : token.issuer
-            guard let registry = try await issuers.catalog.snapshot(of: registry),
-                try await issuers.catalog.client(client, in: registry, at: now)?.isLive(at: now) == true
-            else { return false }
-        }
+        let registry = token.isProgrammatic ? token.organization : token.issuer
+        guard let registry = try await issuers.catalog.snapshot(of: registry),
+            try await isClientLive(token.isProgrammatic ? token.subject : token.clientID, in: registry, now)
+        else { return false }
         let basis: AccessTokenStore.Basis
         if let grant = token.grant {
-            basis = .grant(grant)
+            // A grant speaks for its own person: who else holds an imported key could name another.
+            guard let user = UserID(token.subject) else { return false }
+            basis = .grant(grant, of: user)
         } else if token.isProgrammatic {
             basis = .programmatic
         } else {
@@ -103,6 +103,18 @@ package struct AccessTokenVerifier: Sendable {
             basis = UserID(token.subject).map { .user($0) } ?? .client
         }
         return try await tokens.isLive(token.id, on: basis, in: token.organization, at: now)
+    }
+
+    /// A named token of a person speaks through no client. Clients that are documents go by their URL.
+    private func isClientLive(_ clientID: String, in registry: TenantSnapshot, _ now: Date) async throws -> Bool {
+        if UserID(clientID) != nil { return true }
+        let client =
+            if let id = ClientID(clientID) {
+                try await issuers.catalog.client(id, in: registry, at: now)
+            } else {
+                try await issuers.catalog.client(document: clientID, in: registry, at: now)
+            }
+        return client?.isLive(at: now) ?? false
     }
 
     // MARK: Where a token belongs

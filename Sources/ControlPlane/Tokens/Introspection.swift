@@ -98,7 +98,7 @@ package struct Introspection: Sendable {
             guard digest == SecretDigest(of: secret) else { throw Self.refusal("wrong_secret") }
         case (.keys(let set), .assertion(let assertion)):
             let maker = ClientAuthentication.AssertionMaker(
-                id: id.description, organization: owner.organization.id, keys: .given(set), algorithm: nil)
+                id: id.description, organization: owner.organization.id, keys: .given(set), algorithm: nil, isStranger: false)
             try await authentication.check(assertion, of: maker, at: issuer, now: now)
         default: throw Self.refusal("wrong_auth_method")
         }
@@ -175,9 +175,11 @@ package struct Introspection: Sendable {
         about token: RefreshToken, of client: Client, at issuer: Issuer, _ now: Date
     ) async throws -> Answer {
         guard let state = try await grants.state(of: token.grant, in: token.organization),
-            state.grant.issuer == issuer.id, state.grant.client == client.id, state.grant.isLive(at: now),
-            state.user == .active, state.admission == .active, state.grant.family?.currentDigest == token.digest,
-            let home = try await issuers.catalog.snapshot(of: token.organization), home.organization.status == .active
+            state.grant.issuer == issuer.id, state.grant.client == client.id,
+            state.user == .active, state.admission == .active, state.admittedKeys == client.admittedKeys,
+            state.grant.family?.currentDigest == token.digest,
+            let home = try await issuers.catalog.snapshot(of: token.organization), home.organization.status == .active,
+            state.grant.isLive(at: now, under: home.organization.settings)
         else { return .inactive }
         let grant = state.grant
         return .active(
