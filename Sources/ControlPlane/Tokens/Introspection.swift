@@ -98,7 +98,8 @@ package struct Introspection: Sendable {
             guard digest == SecretDigest(of: secret) else { throw Self.refusal("wrong_secret") }
         case (.keys(let set), .assertion(let assertion)):
             let maker = ClientAuthentication.AssertionMaker(
-                id: id.description, organization: owner.organization.id, keys: .given(set), algorithm: nil, isStranger: false)
+                id: id.description, organization: owner.organization.id, keys: .given(set), algorithm: nil,
+                isStranger: false)
             try await authentication.check(assertion, of: maker, at: issuer, now: now)
         default: throw Self.refusal("wrong_auth_method")
         }
