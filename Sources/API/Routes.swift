@@ -10,7 +10,9 @@ package struct APIServices: Sendable {
     package let issuers: IssuerDirectory
     package let flow: AuthorizationFlow
     package let tokens: TokenIssuance
+    package let pushed: PushedAuthorization
     package let proofs: DPoPProofs
+    package let userInfo: UserInfo
     package let introspection: Introspection
     package let revocation: Revocation
     package let registration: ClientRegistration
@@ -21,7 +23,7 @@ package struct APIServices: Sendable {
 
     package init(
         settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
-        proofs: DPoPProofs,
+        pushed: PushedAuthorization, proofs: DPoPProofs, userInfo: UserInfo,
         introspection: Introspection, revocation: Revocation, registration: ClientRegistration, admin: AdminRoutes,
         limits: EndpointLimits, clock: WallClock = .system, random: RandomBytes = .system
     ) {
@@ -29,7 +31,9 @@ package struct APIServices: Sendable {
         self.issuers = issuers
         self.flow = flow
         self.tokens = tokens
+        self.pushed = pushed
         self.proofs = proofs
+        self.userInfo = userInfo
         self.introspection = introspection
         self.revocation = revocation
         self.registration = registration
@@ -62,6 +66,10 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let device = DeviceAuthorizationEndpoint(
         issuance: services.tokens, limits: limits, clock: services.clock,
         verificationURI: settings.publicURL + "/device")
+    let pushed = PushedAuthorizationEndpoint(
+        pushed: services.pushed, proofs: services.proofs, limits: limits, clock: services.clock)
+    let userInfo = UserInfoEndpoint(
+        userInfo: services.userInfo, proofs: services.proofs, limits: limits, clock: services.clock)
     let authorize = AuthorizeEndpoint(flow: services.flow, answers: answers)
 
     let router = Router(context: AppContext.self)
@@ -110,11 +118,17 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
         active.post("\(base)oauth/register", use: registration.post)
         open.preflight("\(base)oauth/register", .post)
 
+        active.post("\(base)oauth/par", use: pushed.post)
+        open.preflight("\(base)oauth/par", .post)
         person.get("\(base)oauth/authorize", use: authorize.get)
         person.post("\(base)oauth/authorize", use: authorize.post)
 
         active.post("\(base)oauth/token", use: token.post)
         open.preflight("\(base)oauth/token", .post)
+
+        active.get("\(base)oauth/userinfo", use: userInfo.answer)
+        active.post("\(base)oauth/userinfo", use: userInfo.answer)
+        open.preflight("\(base)oauth/userinfo", .get, .post)
 
         servers.post("\(base)oauth/introspect", use: introspection.post)
         activeOrSuspended.post("\(base)oauth/revoke", use: revocation.post)

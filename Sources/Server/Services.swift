@@ -87,7 +87,8 @@ struct Services {
             outbound: identityOutbound, secrets: secrets, settings: configuration.identity, clock: clock)
         let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
         let flow = AuthorizationFlow(
-            issuers: issuers, directory: directory, transactions: transactions, devices: devices,
+            issuers: issuers, directory: directory, transactions: transactions,
+            pushedRequests: PushedRequestStore(redis: redis, random: random), devices: devices,
             limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
@@ -107,7 +108,11 @@ struct Services {
             authentication: authentication, verifier: verifier, database: database, refusals: refusals, random: random)
         api = APIServices(
             settings: EdgeSettings(publicURL: configuration.publicURL, trustedProxies: configuration.trustedProxies),
-            issuers: issuers, flow: flow, tokens: tokens, proofs: proofs, introspection: introspection,
+            issuers: issuers, flow: flow, tokens: tokens,
+            pushed: PushedAuthorization(flow: flow, authentication: authentication),
+            proofs: proofs,
+            userInfo: UserInfo(verifier: verifier, database: database, refusals: refusals, random: random),
+            introspection: introspection,
             revocation: revocation,
             registration: registration,
             admin: AdminRoutes(

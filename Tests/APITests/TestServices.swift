@@ -73,21 +73,25 @@ struct TestServices: Sendable {
             settings: AdministrationSettings(publicURL: Self.publicURL), logger: logger)
         let idTokenKeys = IDTokenKeys(administration: administration, issuers: issuers)
         let verifier = AccessTokenVerifier(issuers: issuers, database: database)
+        let flow = AuthorizationFlow(
+            issuers: issuers, directory: directory, transactions: transactions,
+            pushedRequests: PushedRequestStore(redis: redis, random: .system), devices: devices,
+            limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
+            signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
+            logger: logger)
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
-            flow: AuthorizationFlow(
-                issuers: issuers, directory: directory, transactions: transactions, devices: devices,
-                limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
-                signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
-                logger: logger),
+            flow: flow,
             tokens: TokenIssuance(
                 issuers: issuers, authentication: authentication, transactions: transactions,
                 devices: devices, verifier: verifier, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
                 remembered: RememberedGrants(capacity: 100), random: .system),
+            pushed: PushedAuthorization(flow: flow, authentication: authentication),
             proofs: DPoPProofs(
                 nonces: DPoPNonces(key: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "dpop nonce")),
                 redis: redis, refusals: refusals, random: .system),
+            userInfo: UserInfo(verifier: verifier, database: database, refusals: refusals, random: .system),
             introspection: Introspection(
                 issuers: issuers, authentication: authentication, verifier: verifier, database: database,
                 refusals: refusals, random: .system),

@@ -24,7 +24,10 @@ struct AuthorizeEndpoint: Sendable {
 }
 
 extension AuthorizationParameters {
-    init(_ form: OAuthForm) {
-        self.init(values: form.values, resources: form.all("resource"), repeated: form.repeated)
+    /// - Parameter names: of parameters that are none of an authorization request.
+    init(_ form: OAuthForm, without names: [String] = []) {
+        self.init(
+            values: form.values.filter { !names.contains($0.key) }, resources: form.all("resource"),
+            repeated: form.repeated)
     }
 }

@@ -21,6 +21,7 @@ struct MetadataEndpoint: Sendable {
         return JSONWriter.object(capacity: 1536) { json in
             json.string("issuer", issuer.url)
             json.string("authorization_endpoint", issuer.endpoint("oauth/authorize"))
+            json.string("pushed_authorization_request_endpoint", issuer.endpoint("oauth/par"))
             json.string("token_endpoint", issuer.endpoint("oauth/token"))
             json.string("introspection_endpoint", issuer.endpoint("oauth/introspect"))
             json.strings("introspection_endpoint_auth_methods_supported", confidential)

@@ -16,6 +16,7 @@ package struct AuthorizationFlow: Sendable {
     let issuers: IssuerDirectory
     let directory: ClientDirectory
     let transactions: AuthorizationTransactionStore
+    let pushedRequests: PushedRequestStore
     let devices: DeviceAuthorizationStore
     let limits: SignInLimits
     let idTokenKeys: IDTokenKeys
@@ -34,13 +35,15 @@ package struct AuthorizationFlow: Sendable {
 
     package init(
         issuers: IssuerDirectory, directory: ClientDirectory, transactions: AuthorizationTransactionStore,
-        devices: DeviceAuthorizationStore, limits: SignInLimits, idTokenKeys: IDTokenKeys,
+        pushedRequests: PushedRequestStore, devices: DeviceAuthorizationStore, limits: SignInLimits,
+        idTokenKeys: IDTokenKeys,
         providers: IdentityProviders, signIn: SignIn, database: TenantDatabase, refusals: RefusalLog,
         random: RandomBytes, logger: Logger
     ) {
         self.issuers = issuers
         self.directory = directory
         self.transactions = transactions
+        self.pushedRequests = pushedRequests
         self.devices = devices
         self.limits = limits
         self.idTokenKeys = idTokenKeys
@@ -77,7 +80,7 @@ package struct AuthorizationFlow: Sendable {
         let visit = Visit(browser: browser, request: request, now: now)
         return await answering(visit, issuer: issuer) {
             let addressed = try await AddressedRequest.find(
-                parameters, at: issuer, in: directory, request: request, at: now)
+                resolved(parameters, at: issuer), at: issuer, in: directory, request: request, at: now)
             do {
                 return try await open(addressed, at: issuer, visit)
             } catch let error as OAuthError {

@@ -6,15 +6,36 @@ import Tenancy
 /// The parameters of an authorization request as they came, before anything is believed (RFC 6749 §4.1.1).
 package struct AuthorizationParameters: Sendable {
     /// Name to value; empty values count as absent (OAuth 2.1 §3.1).
-    private let values: [String: String]
+    private(set) var values: [String: String]
     package let resources: [String]
     /// Names that came more than once, other than `resource`.
     package let repeated: Set<String>
+    /// The client pushed them over its own connection (RFC 9126).
+    let isPushed: Bool
 
     package init(values: [String: String], resources: [String], repeated: Set<String>) {
         self.values = values.filter { !$0.value.isEmpty }
         self.resources = resources.filter { !$0.isEmpty }
         self.repeated = repeated
+        isPushed = false
+    }
+
+    init(pushed values: [String: String], resources: [String]) {
+        self.values = values
+        self.resources = resources
+        repeated = []
+        isPushed = true
+    }
+
+    /// The same for a request whose sender proved a key: the code will be bound to it (RFC 9449 §10.1).
+    func bound(to key: String?) throws(OAuthError) -> AuthorizationParameters {
+        guard let key else { return self }
+        guard self["dpop_jkt"] ?? key == key else {
+            throw OAuthError(.invalidRequest, "dpop_jkt is not the proven key.", reason: "dpop_jkt_differs")
+        }
+        var bound = self
+        bound.values["dpop_jkt"] = key
+        return bound
     }
 
     package subscript(name: String) -> String? { values[name] }
@@ -71,7 +92,7 @@ struct AddressedRequest: Sendable {
 
 extension Client {
     /// Where to answer: the registered URI that admits the requested one, or the only one if none was named.
-    fileprivate func answerTo(_ requested: String?) -> RedirectURI? {
+    func answerTo(_ requested: String?) -> RedirectURI? {
         if let requested { return redirect(for: requested) }
         guard redirectURIs.count == 1, let only = redirectURIs.first else { return nil }
         return RedirectURI(only)
@@ -115,16 +136,22 @@ struct ValidRequest: Sendable {
     }
 
     /// Checks what does not depend on the resource, before one is looked for.
-    static func checkForm(of addressed: AddressedRequest) throws(OAuthError) {
+    ///
+    /// - Parameter isPush: the request is being pushed right now.
+    static func checkForm(of addressed: AddressedRequest, isPush: Bool = false) throws(OAuthError) {
         let parameters = addressed.parameters
         guard parameters.repeated.isEmpty else {
             throw OAuthError(.invalidRequest, "A parameter appears more than once.", reason: "parameter_repeated")
+        }
+        guard isPush || parameters.isPushed || !addressed.client.demands.pushedRequests else {
+            throw OAuthError(
+                .invalidRequest, "This client pushes its requests first (RFC 9126).", reason: "request_not_pushed")
         }
         guard parameters["request"] == nil else {
             throw OAuthError(.requestNotSupported, "Request objects are not supported.")
         }
         guard parameters["request_uri"] == nil else {
-            throw OAuthError(.requestURINotSupported, "request_uri is not supported.")
+            throw OAuthError(.requestURINotSupported, "Only a request_uri of a pushed request is supported.")
         }
         guard let type = parameters["response_type"] else {
             throw OAuthError(.invalidRequest, "response_type is required.", reason: "response_type_missing")
