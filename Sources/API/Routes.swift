@@ -16,6 +16,7 @@ package struct APIServices: Sendable {
     package let introspection: Introspection
     package let revocation: Revocation
     package let registration: ClientRegistration
+    package let management: ClientManagement
     package let admin: AdminRoutes
     package let limits: EndpointLimits
     package let clock: WallClock
@@ -23,8 +24,8 @@ package struct APIServices: Sendable {
 
     package init(
         settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
-        pushed: PushedAuthorization, proofs: DPoPProofs, userInfo: UserInfo,
-        introspection: Introspection, revocation: Revocation, registration: ClientRegistration, admin: AdminRoutes,
+        pushed: PushedAuthorization, proofs: DPoPProofs, userInfo: UserInfo, introspection: Introspection,
+        revocation: Revocation, registration: ClientRegistration, management: ClientManagement, admin: AdminRoutes,
         limits: EndpointLimits, clock: WallClock = .system, random: RandomBytes = .system
     ) {
         self.settings = settings
@@ -37,6 +38,7 @@ package struct APIServices: Sendable {
         self.introspection = introspection
         self.revocation = revocation
         self.registration = registration
+        self.management = management
         self.admin = admin
         self.limits = limits
         self.clock = clock
@@ -57,7 +59,8 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let resources = ResourceListEndpoint(publicURL: settings.publicURL)
     let keys = JWKSEndpoint()
     let limits = services.limits
-    let registration = RegistrationEndpoint(registration: services.registration)
+    let registration = RegistrationEndpoint(
+        registration: services.registration, management: services.management)
     let token = TokenEndpoint(
         issuance: services.tokens, proofs: services.proofs, limits: limits, clock: services.clock)
     let introspection = IntrospectionEndpoint(
@@ -117,6 +120,10 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
 
         active.post("\(base)oauth/register", use: registration.post)
         open.preflight("\(base)oauth/register", .post)
+        let own = RouterPath("\(base)oauth/register/{client}")
+        active.get(own, use: registration.get).put(own, use: registration.put)
+            .delete(own, use: registration.delete)
+        open.preflight(own, .get, .put, .delete)
 
         active.post("\(base)oauth/par", use: pushed.post)
         open.preflight("\(base)oauth/par", .post)

@@ -95,6 +95,8 @@ extension AuditEventType {
     package static let clientApproved = AuditEventType("client.approved", 2)
     package static let clientRejected = AuditEventType("client.rejected", 2)
     package static let clientAuthFailed = AuditEventType("client.auth_failed", 3, namesFailure: true)
+    package static let initialAccessTokenCreated = AuditEventType("initial_access_token.created", 3)
+    package static let initialAccessTokenRevoked = AuditEventType("initial_access_token.revoked", 2)
 }
 
 // Resources and policy.
@@ -252,7 +254,7 @@ extension AuditEventType {
         .groupCreated, .groupUpdated, .groupDeleted, .roleCreated, .roleUpdated, .roleDeleted,
         .clientCreated, .clientUpdated, .clientDeleted, .clientEnabled, .clientDisabled, .clientSecretRotated,
         .clientSecretViewed, .clientRedirectUrisChanged, .clientJwksChanged, .clientRegistered, .clientApproved,
-        .clientRejected, .clientAuthFailed,
+        .clientRejected, .clientAuthFailed, .initialAccessTokenCreated, .initialAccessTokenRevoked,
         .scopeCreated, .scopeUpdated, .scopeDeleted, .resourceCreated, .resourceUpdated, .resourceDeleted,
         .resourceEnabled, .resourceDisabled, .resourceToolsImported, .resourceCredentialCreated,
         .resourceCredentialDeleted, .policyCreated, .policyUpdated, .policyDeleted,

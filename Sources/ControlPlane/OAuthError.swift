@@ -22,6 +22,7 @@ package struct OAuthError: Error {
         case requestURINotSupported = "request_uri_not_supported"
         case invalidRedirectURI = "invalid_redirect_uri"
         case invalidClientMetadata = "invalid_client_metadata"
+        case invalidToken = "invalid_token"
         case unsupportedTokenType = "unsupported_token_type"
         case invalidDPoPProof = "invalid_dpop_proof"
         case useDPoPNonce = "use_dpop_nonce"
@@ -72,6 +73,9 @@ package struct OAuthError: Error {
             reason: "store_unavailable",
             cause: cause, retryAfter: .seconds(2))
     }
+
+    /// A bearer token is needed and none came (RFC 6750 §3.1: then the challenge names no error).
+    package static let tokenMissing = OAuthError(.invalidToken, "A bearer token is required.", reason: "token_missing")
 
     /// The resource is known, but the private half of its key is not.
     package static let noSigningKey = OAuthError(

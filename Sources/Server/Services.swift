@@ -75,10 +75,9 @@ struct Services {
                 allowLoopback: configuration.isDevelopment, trustRoots: configuration.outboundTrustRoots),
             logger: logger)
         let fetcher = DocumentFetcher(outbound: clientOutbound)
-        let directory = ClientDirectory(
-            catalog: catalog,
-            documents: ClientDocuments(
-                catalog: catalog, database: database, fetcher: fetcher, registration: registration, random: random))
+        let documents = ClientDocuments(
+            catalog: catalog, database: database, fetcher: fetcher, registration: registration, random: random)
+        let directory = ClientDirectory(catalog: catalog, documents: documents)
         let authentication = ClientAuthentication(
             clients: directory, keys: PublishedKeys(fetcher: fetcher), database: database, random: random)
         let transactions = AuthorizationTransactionStore(redis: redis, random: random)
@@ -115,8 +114,10 @@ struct Services {
             introspection: introspection,
             revocation: revocation,
             registration: registration,
+            management: ClientManagement(
+                database: database, catalog: catalog, refusals: refusals, random: random),
             admin: AdminRoutes(
-                administration: administration,
+                administration: administration, documents: documents,
                 authentication: AdminAuthentication(
                     database: database, refusals: refusals, random: random, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "admin cursor")),

@@ -15,6 +15,8 @@ package struct Client: Sendable, Equatable {
         case clientSecretBasic = "client_secret_basic"
         case clientSecretPost = "client_secret_post"
         case privateKeyJWT = "private_key_jwt"
+
+        package var usesSecret: Bool { self == .clientSecretBasic || self == .clientSecretPost }
     }
     package enum ApplicationType: String, Sendable, Codable { case web, native }
     /// Where the public keys are that a client proves itself with (RFC 7591 §2).

@@ -1,5 +1,5 @@
 package import Foundation
-import Keys
+package import Keys
 package import Postgres
 
 private let columns: SQL = """
@@ -127,8 +127,11 @@ package struct ClientStore: Sendable {
     /// Dynamic registration (RFC 7591), and a metadata document met for the first time: the client and its event in one
     /// statement.
     ///
-    /// No row means that somebody else met the same document first.
-    package func register(_ client: Client, recording event: OutboxEvent) async throws -> WriteOutcome<ClientID> {
+    /// No row means that somebody else met the same document first, or that the initial access token may not be used.
+    package func register(
+        _ client: Client, using token: (id: InitialAccessTokenID, secret: SecretDigest)? = nil,
+        recording event: OutboxEvent
+    ) async throws -> WriteOutcome<ClientID> {
         var history: [SQL] = []
         if let document = client.document {
             history = [
@@ -138,12 +141,16 @@ package struct ClientStore: Sendable {
                 """
             ]
         }
+        let use = token.map {
+            InitialAccessTokenStore.use($0.id, $0.secret, in: client.registry, at: client.createdAt)
+        }
+        let allowed: SQL = use == nil ? "" : "FROM token"
         let change: SQL = """
-            INSERT INTO client (\(columns)) SELECT \(client.values)
+            INSERT INTO client (\(columns)) SELECT \(client.values) \(allowed)
             ON CONFLICT (organization_id, document_url) DO NOTHING RETURNING id
             """
         return try await database.write(
-            client.registry, event: event.id, recorded(change, as: event, with: history)
+            client.registry, event: event.id, recorded(change, as: event, after: use.map { [$0] } ?? [], with: history)
         ) { try $0.id("id") }
     }
 

@@ -167,6 +167,7 @@ package enum AdminKeyKind: IdentifierKind { package static let prefix = "key" }
 package enum SigningKeyKind: IdentifierKind { package static let prefix = "sig" }
 package enum EventKind: IdentifierKind { package static let prefix = "evt" }
 package enum InvitationKind: IdentifierKind { package static let prefix = "inv" }
+package enum InitialAccessTokenKind: IdentifierKind { package static let prefix = "iat" }
 package enum RequestKind: IdentifierKind { package static let prefix = "req" }
 
 package typealias OrganizationID = Identifier<OrganizationKind>
@@ -185,6 +186,7 @@ package typealias AdminKeyID = Identifier<AdminKeyKind>
 package typealias SigningKeyID = Identifier<SigningKeyKind>
 package typealias EventID = Identifier<EventKind>
 package typealias InvitationID = Identifier<InvitationKind>
+package typealias InitialAccessTokenID = Identifier<InitialAccessTokenKind>
 package typealias RequestID = Identifier<RequestKind>
 
 extension OrganizationID {

@@ -65,6 +65,8 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
     /// Devices without a browser may be connected by a code that a person types elsewhere (RFC 8628). Off unless wanted:
     /// nobody can see whose device a code came from.
     package var deviceAuthorization = false
+    /// Which clients may come by themselves.
+    package var onboarding = OnboardingSettings()
 
     package init() {}
 
@@ -77,6 +79,7 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         case defaultResource = "default_resource"
         case approvalRequiredFor = "approval_required_for"
         case deviceAuthorization = "device_authorization"
+        case onboarding
     }
 
     package init(from decoder: any Decoder) throws {
@@ -94,6 +97,60 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         defaultResource = try values.decodeIfPresent(ResourceID.self, forKey: .defaultResource)
         approvalRequiredFor = try values.decodeIfPresent([Client.Kind].self, forKey: .approvalRequiredFor) ?? []
         deviceAuthorization = try values.decodeIfPresent(Bool.self, forKey: .deviceAuthorization) ?? false
+        onboarding = try values.decodeIfPresent(OnboardingSettings.self, forKey: .onboarding) ?? OnboardingSettings()
+    }
+}
+
+/// How clients come that no administrator made: by registration, or as metadata documents. What is connected goes on when
+/// a way is closed; the lists of hosts are asked again at every refresh.
+package struct OnboardingSettings: Sendable, Equatable, Codable {
+    /// Who may register (RFC 7591).
+    package enum Registration: String, Sendable, Codable {
+        case open, off
+        /// Whoever has a token for it.
+        case initialAccessToken = "initial_access_token"
+    }
+    /// Which metadata documents may come (CIMD).
+    package enum Documents: String, Sendable, Codable {
+        case open
+        /// Those that an administrator named.
+        case preregistered
+        /// As `preregistered`, and the metadata does not offer them.
+        case off
+    }
+
+    package var registration = Registration.open
+    package var metadataDocuments = Documents.open
+    /// Hosts of documents: all, unless any are named here …
+    package var allowedDocumentHosts: [String] = []
+    /// … and none of these. `*.example.com` means every host below that one.
+    package var deniedDocumentHosts: [String] = []
+    /// The same for where answers are sent; `loopback` means programs on the person's own machine.
+    package var allowedRedirectHosts: [String] = []
+    package var deniedRedirectHosts: [String] = []
+
+    package init() {}
+
+    private enum CodingKeys: String, CodingKey {
+        case registration
+        case metadataDocuments = "metadata_documents"
+        case allowedDocumentHosts = "allowed_document_hosts"
+        case deniedDocumentHosts = "denied_document_hosts"
+        case allowedRedirectHosts = "allowed_redirect_hosts"
+        case deniedRedirectHosts = "denied_redirect_hosts"
+    }
+
+    package init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        registration = try values.decodeIfPresent(Registration.self, forKey: .registration) ?? .open
+        metadataDocuments = try values.decodeIfPresent(Documents.self, forKey: .metadataDocuments) ?? .open
+        func hosts(_ key: CodingKeys) throws -> [String] {
+            try values.decodeIfPresent([String].self, forKey: key) ?? []
+        }
+        allowedDocumentHosts = try hosts(.allowedDocumentHosts)
+        deniedDocumentHosts = try hosts(.deniedDocumentHosts)
+        allowedRedirectHosts = try hosts(.allowedRedirectHosts)
+        deniedRedirectHosts = try hosts(.deniedRedirectHosts)
     }
 }
 

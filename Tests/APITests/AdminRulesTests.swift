@@ -57,6 +57,7 @@ import Testing
                 // Nothing but the scope is looked at before the id, so any id will do.
                 for name in [
                     "user", "domain", "invitation", "provider", "resource", "client", "policy", "grant", "key", "event",
+                    "initial",
                     "credential", "token",
                 ] {
                     path = path.replacing("{\(name)}", with: "x")

@@ -6,6 +6,7 @@ import Hummingbird
 import HummingbirdTesting
 import Keys
 import Logging
+import Outbound
 import Redis
 import Tenancy
 import TestSupport
@@ -60,12 +61,21 @@ struct AdminServer: Sendable {
             ProblemMiddleware()
             PlainPaths()
         }
+        let limits = EndpointLimits(limiter: limiter, refusals: refusals)
         AdminRoutes(
             administration: administration,
+            documents: ClientDocuments(
+                catalog: administration.catalog, database: administration.database,
+                fetcher: DocumentFetcher(
+                    outbound: try OutboundClient(
+                        policy: DocumentFetcher.outboundPolicy(allowLoopback: false, trustRoots: nil), logger: logger)),
+                registration: ClientRegistration(
+                    database: administration.database, limits: limits, refusals: refusals,
+                    settings: ClientRegistration.Settings(), random: .system), random: .system),
             authentication: AdminAuthentication(
                 database: administration.database, refusals: refusals, logger: logger),
             cursorKey: AuthenticationKey(derivedFrom: master, purpose: "cursors")
-        ).add(to: router, limits: EndpointLimits(limiter: limiter, refusals: refusals))
+        ).add(to: router, limits: limits)
         return router
     }
 
@@ -230,6 +240,7 @@ struct AdminServer: Sendable {
         ids["policy"] = try await done(
             .post, "\(tenant.path)/scope-policies",
             #"{"name":"w","effect":"allow","principals":{"users":["\#(ids["user"] ?? "")"]},"scopes":["write"]}"#)["id"]
+        ids["initial"] = try await done(.post, "\(tenant.path)/initial-access-tokens", #"{"name":"t"}"#)["id"]
         ids["admin-key"] = try await done(
             .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["users:read"]}"#)["id"]
         ids["signing-key"] = try await done(.get, "\(tenant.path)/signing-keys").rows.first?["id"]?.string

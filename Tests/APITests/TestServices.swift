@@ -56,11 +56,10 @@ struct TestServices: Sendable {
         let fetcher = DocumentFetcher(
             outbound: try OutboundClient(
                 policy: DocumentFetcher.outboundPolicy(allowLoopback: false, trustRoots: nil), logger: logger))
-        let directory = ClientDirectory(
-            catalog: issuers.catalog,
-            documents: ClientDocuments(
-                catalog: issuers.catalog, database: database, fetcher: fetcher, registration: registration,
-                random: .system))
+        let documents = ClientDocuments(
+            catalog: issuers.catalog, database: database, fetcher: fetcher, registration: registration,
+            random: .system)
+        let directory = ClientDirectory(catalog: issuers.catalog, documents: documents)
         let authentication = ClientAuthentication(
             clients: directory, keys: PublishedKeys(fetcher: fetcher), database: database, random: .system)
         let transactions = AuthorizationTransactionStore(redis: redis, random: .system)
@@ -99,8 +98,10 @@ struct TestServices: Sendable {
                 authentication: authentication, verifier: verifier, database: database, refusals: refusals,
                 random: .system),
             registration: registration,
+            management: ClientManagement(
+                database: database, catalog: issuers.catalog, refusals: refusals, random: .system),
             admin: AdminRoutes(
-                administration: administration,
+                administration: administration, documents: documents,
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")),
             limits: limits)

@@ -49,7 +49,7 @@ def publish(
 
 def ask(issuer, client_id: str, node: str | None = None, **changes) -> httpx.Response:
     """The first page, for a caller nobody has seen."""
-    base = f"{node}{issuer.url.split('localhost', 1)[1].partition('/')[1]}" if node else issuer.url
+    base = f"{node}{urlsplit(issuer.url).path}" if node else issuer.url
     query, _ = issuer.query(client_id, **changes)
     return httpx.get(f"{base}/oauth/authorize", params=query, headers=source(), timeout=15, trust_env=False)
 

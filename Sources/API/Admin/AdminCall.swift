@@ -80,6 +80,11 @@ struct AdminCall: Sendable {
 
     /// Makes sure that a call without arguments has none: no body, whatever its announced type, or an empty object.
     func noBody() async throws {
+        if let members = try await optionalBody() { try members.finish() }
+    }
+
+    /// The members of a body that may be left out.
+    func optionalBody() async throws -> Members? {
         let value = try await refusing { () -> JSONValue? in
             let bytes = try await JSONBody.bytes(of: request)
             guard !bytes.isEmpty else { return nil }
@@ -88,7 +93,7 @@ struct AdminCall: Sendable {
             }
             return try JSONBody(bytes: bytes).value
         }
-        if let value { try Members(value, isPatch: false).finish() }
+        return value.map { Members($0, isPatch: false) }
     }
 
     private func json(_ mediaTypes: Set<String>) async throws -> JSONValue {

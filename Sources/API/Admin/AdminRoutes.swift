@@ -10,12 +10,17 @@ import Tenancy
 /// Every route of the admin API.
 package struct AdminRoutes: Sendable {
     private let administration: Administration
+    private let documents: ClientDocuments
     private let authentication: AdminAuthentication
     private let cursors: CursorSeal
 
     /// - Parameter cursorKey: proves that a page cursor is one of ours; the same on every node.
-    package init(administration: Administration, authentication: AdminAuthentication, cursorKey: AuthenticationKey) {
+    package init(
+        administration: Administration, documents: ClientDocuments, authentication: AdminAuthentication,
+        cursorKey: AuthenticationKey
+    ) {
         self.administration = administration
+        self.documents = documents
         self.authentication = authentication
         cursors = CursorSeal(key: cursorKey)
     }
@@ -41,8 +46,9 @@ package struct AdminRoutes: Sendable {
         ResourcesEndpoint(administration: administration).addRoutes(to: table)
         ResourceCredentialsEndpoint(administration: administration).addRoutes(to: table)
         SigningKeysEndpoint(administration: administration).addRoutes(to: table)
-        ClientsEndpoint(administration: administration).addRoutes(to: table)
-        ClientApprovalsEndpoint(administration: administration).addRoutes(to: table)
+        ClientsEndpoint(administration: administration, documents: documents).addRoutes(to: table)
+        InitialAccessTokensEndpoint(administration: administration).addRoutes(to: table)
+        ClientApprovalsEndpoint(administration: administration, documents: documents).addRoutes(to: table)
         ScopePoliciesEndpoint(administration: administration).addRoutes(to: table)
         GrantsEndpoint(administration: administration).addRoutes(to: table)
         ProgrammaticTokensEndpoint(administration: administration).addRoutes(to: table)

@@ -6,9 +6,11 @@ import Tenancy
 /// `/v1/organizations/{org}/client-approvals`: what the organization decided about the clients it met.
 struct ClientApprovalsEndpoint: Sendable {
     let administration: Administration
+    let documents: ClientDocuments
 
     func addRoutes(to table: AdminRouteTable) {
         table.get("client-approvals", .clientsRead, in: .organization, use: list)
+        table.post("client-approvals", .clientsWrite, in: .organization, use: create)
         table.get("client-approvals/{client}", .clientsRead, in: .organization, use: get)
         table.post("client-approvals/{client}:approve", .clientsWrite, in: .organization, use: approve)
         table.post("client-approvals/{client}:deny", .clientsWrite, in: .organization, use: deny)
@@ -18,6 +20,16 @@ struct ClientApprovalsEndpoint: Sendable {
         let request = try ListRequest(call, of: "client-approvals")
         let rows = try await administration.approvals(request.page, of: call.organization.id)
         return request.reply(rows, id: \.admission.client.uuid, Self.json)
+    }
+
+    /// Approves a client before anybody of the organization came with it: by its id, or by the URL of its document.
+    private func create(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let clientID = members.requiredString("client_id")
+        try members.finish()
+        let done = try await administration.approveClient(
+            named: clientID, using: documents, in: call.organization.id, by: call.administrator)
+        return call.created(done.value.admission.client.description, Self.json(done.value), event: done.event)
     }
 
     private func get(_ call: AdminCall) async throws -> Response {

@@ -6,6 +6,7 @@ import Tenancy
 /// `/v1/clients` and `/v1/organizations/{org}/clients`
 struct ClientsEndpoint: Sendable {
     let administration: Administration
+    let documents: ClientDocuments
 
     func addRoutes(to table: AdminRouteTable) {
         table.get("clients", .clientsRead, in: .platform, .organization, use: list)
@@ -31,8 +32,10 @@ struct ClientsEndpoint: Sendable {
         case .service where call.organization.id != .platform: break
         case .service:
             members.add(FieldError("/kind", "unsupported", "A service client belongs to one organization."))
-        case .dynamic, .metadataDocument:
-            members.add(FieldError("/kind", "unsupported", "Administrators make registered and service clients."))
+        case .metadataDocument: return try await preregister(&members, call)
+        case .dynamic:
+            members.add(
+                FieldError("/kind", "unsupported", "Administrators make registered, service and document clients."))
         }
         let name = members.requiredString("name")
         let redirects = members.strings("redirect_uris") ?? []
@@ -40,6 +43,7 @@ struct ClientsEndpoint: Sendable {
         wanted.redirectURIs = redirects
         wanted.grantTypes = members.strings("grant_types") ?? wanted.grantTypes
         wanted.authenticationMethod = members.word("token_endpoint_auth_method") ?? wanted.authenticationMethod
+        wanted.keys = members.keys()
         wanted.applicationType = members.word("application_type")
         wanted.scopeCeiling = members.strings("scope_ceiling")
         wanted.clientURI = members.string("client_uri")
@@ -57,6 +61,17 @@ struct ClientsEndpoint: Sendable {
             event: made.event)
     }
 
+    /// A metadata document that may be used before anybody came with it (CIMD §7.2); it is read now.
+    private func preregister(_ members: inout Members, _ call: AdminCall) async throws -> Response {
+        let url = members.requiredString("document_url")
+        let ceiling = members.strings("scope_ceiling")
+        try members.finish()
+        let made = try await administration.preregisterClient(
+            document: url, scopeCeiling: ceiling, in: call.organization.id, using: documents, by: call.administrator)
+        return call.created(
+            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+    }
+
     private func get(_ call: AdminCall) async throws -> Response {
         let client = try await administration.client(call.id("client"), in: call.organization.id)
         return call.reply(.ok, Self.json(client), version: client.version)
@@ -69,6 +84,7 @@ struct ClientsEndpoint: Sendable {
         var update = ClientUpdate()
         update.name = members.string("name")
         update.redirectURIs = members.strings("redirect_uris")
+        update.keys = members.keys()
         update.scopeCeiling = members.patch(strings: "scope_ceiling")
         update.clientURI = members.patch(string: "client_uri")
         update.logoURI = members.patch(string: "logo_uri")
@@ -91,9 +107,14 @@ struct ClientsEndpoint: Sendable {
     }
 
     private func rotateSecret(_ call: AdminCall) async throws -> Response {
-        try await call.noBody()
+        let id = try call.id("client", of: ClientID.self)
+        var overlap: Int?
+        if var members = try await call.optionalBody() {
+            overlap = members.integer("overlap_seconds")
+            try members.finish()
+        }
         let done = try await administration.rotateClientSecret(
-            call.id("client"), in: call.organization.id, by: call.administrator)
+            id, overlapSeconds: overlap ?? 0, in: call.organization.id, by: call.administrator)
         return call.reply(
             .created, Self.json(done.value.client, secret: done.value.secret), version: done.value.client.version,
             event: done.event)
@@ -111,6 +132,26 @@ struct ClientsEndpoint: Sendable {
             json.strings("grant_types", client.grantTypes)
             json.strings("response_types", client.responseTypes)
             json.string("token_endpoint_auth_method", client.authenticationMethod.rawValue)
+            if !client.otherMethods.isEmpty {
+                json.strings("token_endpoint_auth_methods_supported", client.authenticationMethods.map(\.rawValue))
+            }
+            switch client.keys {
+            case nil: break
+            case .given(let set): json.raw("jwks", set.json)
+            case .published(let url): json.string("jwks_uri", url)
+            }
+            if let previous = client.previousSecret {
+                json.time("previous_secret_expires_at", previous.expiresAt)
+            }
+            if let document = client.document {
+                json.object("document") { json in
+                    json.string("url", client.wireID)
+                    json.string("digest", Base64URL.encode(document.digest))
+                    json.time("fetched_at", document.fetchedAt)
+                    json.time("fresh_until", document.freshUntil)
+                    json.bool("preregistered", document.isPreregistered)
+                }
+            }
             json.optional("application_type", client.applicationType?.rawValue)
             json.optional("scope_ceiling", client.scopeCeiling)
             json.optional("client_uri", client.clientURI)
@@ -124,5 +165,15 @@ struct ClientsEndpoint: Sendable {
             json.time("created_at", client.createdAt)
             json.time("updated_at", client.updatedAt)
         }
+    }
+}
+
+extension Members {
+    /// `jwks` or `jwks_uri`.
+    fileprivate mutating func keys() -> ClientKeys {
+        var keys = ClientKeys()
+        keys.jwks = value("jwks")
+        keys.jwksURI = string("jwks_uri")
+        return keys
     }
 }

@@ -12,6 +12,8 @@ struct OrganizationsEndpoint: Sendable {
         table.post("organizations", .organizationsWrite, in: .platform, use: create)
         table.get("", .organizationsRead, in: .organization, use: get)
         table.patch("", .organizationsWrite, in: .organization, use: update)
+        table.get("settings", .organizationsRead, in: .platform, use: get)
+        table.patch("settings", .organizationsWrite, in: .platform, use: update)
         table.post(":suspend", .organizationsWrite, in: .organization, use: suspend)
         table.post(":resume", .organizationsWrite, in: .organization, use: resume)
     }
@@ -44,16 +46,7 @@ struct OrganizationsEndpoint: Sendable {
         var members = try await call.patch()
         var update = OrganizationUpdate()
         update.name = members.string("name")
-        _ = members.object("settings") { settings in
-            update.refreshGraceSeconds = settings.integer("refresh_grace_seconds")
-            update.grantIdleLifetimeSeconds = settings.integer("grant_idle_lifetime_seconds")
-            update.grantLifetimeSeconds = settings.integer("grant_lifetime_seconds")
-            update.sessionLifetimeSeconds = settings.integer("session_lifetime_seconds")
-            update.programmaticTokenLifetimeSeconds = settings.integer("programmatic_token_lifetime_seconds")
-            update.defaultResource = settings.patch(id: "default_resource")
-            update.approvalRequiredFor = settings.words("approval_required_for")
-            update.deviceAuthorization = settings.bool("device_authorization")
-        }
+        _ = members.object("settings") { $0.settings(&update) }
         try members.finish()
         let done = try await administration.updateOrganization(
             call.organization.id, update, if: condition, by: call.administrator)
@@ -72,7 +65,7 @@ struct OrganizationsEndpoint: Sendable {
         return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
     }
 
-    private static func json(_ organization: Organization) -> [UInt8] {
+    static func json(_ organization: Organization) -> [UInt8] {
         JSONWriter.object { json in
             json.string("id", organization.id.description)
             json.string("slug", organization.slug)
@@ -88,9 +81,40 @@ struct OrganizationsEndpoint: Sendable {
                 json.optional("default_resource", settings.defaultResource?.description)
                 json.strings("approval_required_for", settings.approvalRequiredFor.map(\.rawValue))
                 json.bool("device_authorization", settings.deviceAuthorization)
+                json.object("onboarding") { json in
+                    let onboarding = settings.onboarding
+                    json.string("registration", onboarding.registration.rawValue)
+                    json.string("metadata_documents", onboarding.metadataDocuments.rawValue)
+                    json.strings("allowed_document_hosts", onboarding.allowedDocumentHosts)
+                    json.strings("denied_document_hosts", onboarding.deniedDocumentHosts)
+                    json.strings("allowed_redirect_hosts", onboarding.allowedRedirectHosts)
+                    json.strings("denied_redirect_hosts", onboarding.deniedRedirectHosts)
+                }
             }
             json.time("created_at", organization.createdAt)
             json.time("updated_at", organization.updatedAt)
+        }
+    }
+}
+
+extension Members {
+    /// The members of `settings`, as far as they are there.
+    fileprivate mutating func settings(_ update: inout OrganizationUpdate) {
+        update.refreshGraceSeconds = integer("refresh_grace_seconds")
+        update.grantIdleLifetimeSeconds = integer("grant_idle_lifetime_seconds")
+        update.grantLifetimeSeconds = integer("grant_lifetime_seconds")
+        update.sessionLifetimeSeconds = integer("session_lifetime_seconds")
+        update.programmaticTokenLifetimeSeconds = integer("programmatic_token_lifetime_seconds")
+        update.defaultResource = patch(id: "default_resource")
+        update.approvalRequiredFor = words("approval_required_for")
+        update.deviceAuthorization = bool("device_authorization")
+        _ = object("onboarding") { onboarding in
+            update.registration = onboarding.word("registration")
+            update.metadataDocuments = onboarding.word("metadata_documents")
+            update.allowedDocumentHosts = onboarding.strings("allowed_document_hosts")
+            update.deniedDocumentHosts = onboarding.strings("denied_document_hosts")
+            update.allowedRedirectHosts = onboarding.strings("allowed_redirect_hosts")
+            update.deniedRedirectHosts = onboarding.strings("denied_redirect_hosts")
         }
     }
 }

@@ -39,6 +39,11 @@ struct OAuthErrorMiddleware: RouterMiddleware {
         if error.code == .invalidClient, usedAuthorizationHeader {
             response.headers[.wwwAuthenticate] = #"Basic realm="gatehouse", charset="UTF-8""#
         }
+        if error.code == .invalidToken {
+            // RFC 6750 §3.1: without any credentials the challenge names no error.
+            let detail = error.reason == OAuthError.tokenMissing.reason ? "" : #", error="invalid_token""#
+            response.headers[.wwwAuthenticate] = #"Bearer realm="gatehouse""# + detail
+        }
         if let nonce = error.dpopNonce { response.headers[.dpopNonce] = nonce }
         if let limit = error.limit {
             response.headers.refuse(until: limit)
@@ -51,7 +56,7 @@ struct OAuthErrorMiddleware: RouterMiddleware {
     private static func status(of error: OAuthError) -> HTTPResponse.Status {
         guard error.limit == nil else { return .tooManyRequests }
         return switch error.code {
-        case .invalidClient: .unauthorized
+        case .invalidClient, .invalidToken: .unauthorized
         case .temporarilyUnavailable: .serviceUnavailable
         case .serverError: .internalServerError
         case .invalidRequest, .invalidGrant, .unauthorizedClient, .unsupportedGrantType, .invalidScope, .invalidTarget,

@@ -1,6 +1,7 @@
 import ControlPlane
 import Hummingbird
 import Keys
+import Tenancy
 
 /// Authorization server metadata (RFC 8414 §3), at every URL that clients try.
 ///
@@ -33,7 +34,10 @@ struct MetadataEndpoint: Sendable {
             if issuer.connectsDevices {
                 json.string("device_authorization_endpoint", issuer.endpoint("oauth/device_authorization"))
             }
-            json.string("registration_endpoint", issuer.endpoint("oauth/register"))
+            let onboarding = issuer.home.organization.settings.onboarding
+            if onboarding.registration != .off {
+                json.string("registration_endpoint", issuer.endpoint("oauth/register"))
+            }
             json.string("jwks_uri", issuer.endpoint("oauth/jwks"))
             json.strings("scopes_supported", issuer.scopesSupported)
             json.strings("response_types_supported", ["code"])
@@ -42,7 +46,7 @@ struct MetadataEndpoint: Sendable {
             json.strings("token_endpoint_auth_methods_supported", ["none"] + confidential)
             json.strings("token_endpoint_auth_signing_alg_values_supported", algorithms)
             json.strings("code_challenge_methods_supported", ["S256"])
-            json.bool("client_id_metadata_document_supported", true)
+            json.bool("client_id_metadata_document_supported", onboarding.metadataDocuments != .off)
             json.bool("authorization_response_iss_parameter_supported", true)
             json.strings("dpop_signing_alg_values_supported", DPoPProofs.algorithms)
             json.openIDMembers(of: issuer)

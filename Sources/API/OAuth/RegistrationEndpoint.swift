@@ -6,20 +6,59 @@ import Keys
 import NIOCore
 import Tenancy
 
-/// `POST I/oauth/register`: dynamic client registration (RFC 7591 §3).
+/// `POST I/oauth/register`: dynamic client registration (RFC 7591 §3); and below it each client's own place, where it
+/// manages its registration (RFC 7592 §2).
 struct RegistrationEndpoint: Sendable {
     let registration: ClientRegistration
+    let management: ClientManagement
 
     @Sendable func post(_ request: Request, _ context: IssuerContext) async throws -> Response {
         let registered = try await registration.register(
-            Self.metadata(in: request), at: context.issuer, request: context.request, at: context.now)
-        return Self.response(to: registered)
+            ClientMetadata(Self.body(of: request)), with: Self.token(in: request), at: context.issuer,
+            request: context.request, at: context.now)
+        return Self.response(to: registered, .created, context.issuer, token: registered.registrationToken)
+    }
+
+    @Sendable func get(_ request: Request, _ context: IssuerContext) async throws -> Response {
+        let call = try Self.call(request, context)
+        return Self.response(
+            to: try await management.read(call), .ok, context.issuer, token: try Self.token(in: request))
+    }
+
+    @Sendable func put(_ request: Request, _ context: IssuerContext) async throws -> Response {
+        let call = try Self.call(request, context)
+        let value = try await Self.body(of: request)
+        let registered = try await management.replace(ClientMetadata(value), RepeatedMembers(value), call)
+        return Self.response(to: registered, .ok, context.issuer, token: try Self.token(in: request))
+    }
+
+    @Sendable func delete(_ request: Request, _ context: IssuerContext) async throws -> Response {
+        try await management.delete(Self.call(request, context))
+        return Response(status: .noContent, headers: [.cacheControl: "no-store"])
+    }
+
+    private static func call(_ request: Request, _ context: IssuerContext) throws -> ClientManagement.Call {
+        ClientManagement.Call(
+            clientID: context.parameters.get("client") ?? "", token: try token(in: request), issuer: context.issuer,
+            request: context.request, now: context.now)
+    }
+
+    /// The bearer token of the request (RFC 6750 §2.1); nil when there is none.
+    private static func token(in request: Request) throws(OAuthError) -> Secret? {
+        let values = request.headers[values: .authorization]
+        guard values.count <= 1 else {
+            throw OAuthError(
+                .invalidRequest, "There is more than one Authorization header.", reason: "two_authorizations")
+        }
+        let words = values.first?.split(separator: " ", omittingEmptySubsequences: true) ?? []
+        guard words.count == 2, words[0].lowercased() == "bearer" else { return nil }
+        return Secret(String(words[1]))
     }
 
     /// - Throws: ``OAuthError`` `invalid_client_metadata` (RFC 7591 §3.2.2), or 413.
-    private static func metadata(in request: Request) async throws -> ClientMetadata {
+    private static func body(of request: Request) async throws -> JSONValue {
         do {
-            return try ClientMetadata(try await JSONBody(request).value)
+            return try await JSONBody(request).value
         } catch JSONBody.Refusal.mediaType {
             throw OAuthError(
                 .invalidClientMetadata, "The body must be application/json in UTF-8.", reason: "media_type")
@@ -31,7 +70,11 @@ struct RegistrationEndpoint: Sendable {
     }
 
     /// Everything that was registered, defaults included (RFC 7591 §3.2.1).
-    private static func response(to registered: ClientRegistration.Registered) -> Response {
+    ///
+    /// - Parameter token: the registration access token: a new one, or the one that came, since only its digest is kept.
+    private static func response(
+        to registered: ClientRegistration.Registered, _ status: HTTPResponse.Status, _ issuer: Issuer, token: Secret?
+    ) -> Response {
         let client = registered.client
         let body = JSONWriter.object(capacity: 1024) { json in
             json.string("client_id", client.wireID)
@@ -40,6 +83,10 @@ struct RegistrationEndpoint: Sendable {
                 json.string("client_secret", secret.revealed)
                 // A client in use never expires, nor does its secret; zero says so.
                 json.int("client_secret_expires_at", 0)
+            }
+            if let token {
+                json.string("registration_access_token", token.revealed)
+                json.string("registration_client_uri", issuer.endpoint("oauth/register/\(client.wireID)"))
             }
             json.string("client_name", client.name)
             if !client.redirectURIs.isEmpty { json.strings("redirect_uris", client.redirectURIs) }
@@ -67,7 +114,7 @@ struct RegistrationEndpoint: Sendable {
             if let uri = client.tosURI { json.string("tos_uri", uri) }
         }
         return Response(
-            status: .created,
+            status: status,
             headers: [.contentType: "application/json", .cacheControl: "no-store"],
             body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
     }

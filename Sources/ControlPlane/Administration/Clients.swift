@@ -11,6 +11,7 @@ package struct NewClient: Sendable {
     package var redirectURIs: [String]
     package var grantTypes: [String]
     package var authenticationMethod = Client.AuthenticationMethod.clientSecretBasic
+    package var keys = ClientKeys()
     package var applicationType: Client.ApplicationType?
     package var scopeCeiling: [String]?
     package var clientURI: String?
@@ -36,10 +37,31 @@ package struct NewClient: Sendable {
     }
 }
 
+/// Keys of a client as they are said: `jwks` or `jwks_uri`, not judged yet.
+package struct ClientKeys: Sendable {
+    package var jwks: JSONValue?
+    package var jwksURI: String?
+
+    package init() {}
+
+    fileprivate var areGiven: Bool { jwks != nil || jwksURI != nil }
+
+    /// The keys, and what is wrong with them.
+    fileprivate func judged(_ checks: inout FieldChecks) -> Client.KeySource? {
+        do {
+            return try ClientMetadata.keys(jwks: jwks, uri: jwksURI)
+        } catch {
+            checks.add(FieldError(jwksURI == nil ? "/jwks" : "/jwks_uri", "invalid", error.description))
+            return nil
+        }
+    }
+}
+
 /// What an administrator wants changed. What a client said of itself when it registered by itself is its own to change.
 package struct ClientUpdate: Sendable {
     package var name: String?
     package var redirectURIs: [String]?
+    package var keys = ClientKeys()
     package var scopeCeiling = Patch<[String]>.keep
     package var clientURI = Patch<String>.keep
     package var logoURI = Patch<String>.keep
@@ -53,7 +75,7 @@ package struct ClientUpdate: Sendable {
 
     /// Whether it touches what only an administrator's own registration may have changed.
     fileprivate var touchesMetadata: Bool {
-        name != nil || redirectURIs != nil || proofOfPossession != nil || pushedRequests != nil
+        name != nil || redirectURIs != nil || keys.areGiven || proofOfPossession != nil || pushedRequests != nil
             || [clientURI, logoURI, policyURI, tosURI].contains { $0 != .keep }
     }
 }
@@ -73,7 +95,9 @@ extension Administration {
     package func createClient(
         _ wanted: NewClient, in registry: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<IssuedClient> {
-        let secret = wanted.authenticationMethod == .none ? nil : Secret.random(prefix: "gs_", from: random)
+        let secret = wanted.authenticationMethod.usesSecret ? Secret.random(prefix: "gs_", from: random) : nil
+        var checks = FieldChecks()
+        let keys = wanted.keys.judged(&checks)
         let client = Client(
             id: ClientID.make(at: administrator.now, random), registry: registry, kind: wanted.kind, name: wanted.name,
             redirectURIs: wanted.redirectURIs, grantTypes: wanted.grantTypes,
@@ -82,9 +106,8 @@ extension Administration {
             scopeCeiling: wanted.scopeCeiling, clientURI: wanted.clientURI, logoURI: wanted.logoURI,
             policyURI: wanted.policyURI, tosURI: wanted.tosURI, documentURL: nil,
             secretDigest: secret.map(SecretDigest.init(of:)), registrationTokenDigest: nil, status: .active,
-            expiresAt: nil, version: 1, createdAt: administrator.now, updatedAt: administrator.now,
+            expiresAt: nil, version: 1, createdAt: administrator.now, updatedAt: administrator.now, keys: keys,
             demands: wanted.demands)
-        var checks = FieldChecks()
         checks.client(client)
         try checks.finish()
         return try await administer(registry, by: administrator) { transaction in
@@ -117,9 +140,10 @@ extension Administration {
             new.demands.proofOfPossession = update.proofOfPossession ?? old.demands.proofOfPossession
             new.demands.pushedRequests = update.pushedRequests ?? old.demands.pushedRequests
             new.status = update.status ?? old.status
-            let wanted = new
             var checks = FieldChecks()
-            if old.isAdministered { checks.client(wanted) } else { checks.scopeCeiling(wanted.scopeCeiling) }
+            if update.keys.areGiven { new.keys = update.keys.judged(&checks) }
+            let wanted = new
+            if old.isAdministered { checks.client(wanted) } else { checks.ceiling(wanted.scopeCeiling) }
             try checks.finish()
             return try await administer(registry, by: administrator) { transaction in
                 guard let stored = try await clients.update(wanted, at: administrator.now, in: transaction) else {
@@ -132,18 +156,31 @@ extension Administration {
         }
     }
 
-    /// Puts a new secret in the place of the old one, which ends now.
+    /// The longest time that a secret works beside its successor.
+    private static let longestOverlap = 7 * 86_400
+
+    /// Puts a new secret in the place of the old one, which goes on working for so many seconds, so that it can be replaced
+    /// where it is used; whatever was before it ends now.
     package func rotateClientSecret(
-        _ id: ClientID, in registry: OrganizationID, by administrator: Administrator
+        _ id: ClientID, overlapSeconds: Int, in registry: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<IssuedClient> {
-        try await retryingLostUpdates(.any) {
+        var checks = FieldChecks()
+        checks.range(overlapSeconds, 0...Self.longestOverlap, "/overlap_seconds")
+        try checks.finish()
+        return try await retryingLostUpdates(.any) {
             let old = try await client(id, in: registry)
-            guard old.authenticationMethod == .clientSecretBasic || old.authenticationMethod == .clientSecretPost else {
+            guard old.authenticationMethods.contains(where: \.usesSecret) else {
                 throw AdminError.conflict("This client has no secret.")
             }
             let secret = Secret.random(prefix: "gs_", from: random)
             var new = old
             new.secretDigest = SecretDigest(of: secret)
+            new.previousSecret =
+                overlapSeconds == 0
+                ? nil
+                : old.secretDigest.map {
+                    Client.PreviousSecret(digest: $0, expiresAt: administrator.now + Double(overlapSeconds))
+                }
             let wanted = new
             return try await administer(registry, by: administrator) { transaction in
                 guard let stored = try await clients.update(wanted, at: administrator.now, in: transaction) else {
@@ -155,7 +192,7 @@ extension Administration {
                     changes: [
                         AuditEvent.Change(
                             path: "secret", old: AuditEvent.Change.redacted, new: AuditEvent.Change.redacted)
-                    ], client: stored.wireID, isCached: true)
+                    ], client: stored.wireID, metadata: ["overlap_seconds": "\(overlapSeconds)"], isCached: true)
             }
         }
     }
@@ -188,9 +225,9 @@ extension FieldChecks {
         name(client.name, "/name")
         if client.kind == .service { service(client) } else { application(client) }
         require(
-            client.authenticationMethod != .privateKeyJWT, "/token_endpoint_auth_method", "unsupported",
-            "Use none, client_secret_basic or client_secret_post.")
-        scopeCeiling(client.scopeCeiling)
+            client.keys != nil || client.authenticationMethod != .privateKeyJWT, "/jwks", "required",
+            "private_key_jwt needs jwks or jwks_uri.")
+        ceiling(client.scopeCeiling)
         let pages = [
             ("client_uri", client.clientURI), ("logo_uri", client.logoURI), ("policy_uri", client.policyURI),
             ("tos_uri", client.tosURI),
@@ -210,7 +247,7 @@ extension FieldChecks {
         )
         require(
             client.isConfidential, "/token_endpoint_auth_method", "invalid",
-            "A service client proves who it is: use client_secret_basic or client_secret_post.")
+            "A service client proves who it is: use client_secret_basic, client_secret_post or private_key_jwt.")
     }
 
     private mutating func application(_ client: Client) {
@@ -234,7 +271,7 @@ extension FieldChecks {
         )
     }
 
-    fileprivate mutating func scopeCeiling(_ scopes: [String]?) {
+    mutating func ceiling(_ scopes: [String]?) {
         guard let scopes else { return }
         require(
             scopes.count <= 200 && scopes.allSatisfy(ScopeName.isValid), "/scope_ceiling", "invalid",

@@ -62,6 +62,13 @@ extension Organization {
             "settings.programmatic_token_lifetime_seconds": .int(settings.programmaticTokenLifetimeSeconds),
             "settings.approval_required_for": .texts(settings.approvalRequiredFor.map(\.rawValue)),
         ]
+        let onboarding = settings.onboarding
+        facts["settings.onboarding.registration"] = .string(onboarding.registration.rawValue)
+        facts["settings.onboarding.metadata_documents"] = .string(onboarding.metadataDocuments.rawValue)
+        facts["settings.onboarding.allowed_document_hosts"] = .texts(onboarding.allowedDocumentHosts)
+        facts["settings.onboarding.denied_document_hosts"] = .texts(onboarding.deniedDocumentHosts)
+        facts["settings.onboarding.allowed_redirect_hosts"] = .texts(onboarding.allowedRedirectHosts)
+        facts["settings.onboarding.denied_redirect_hosts"] = .texts(onboarding.deniedRedirectHosts)
         facts["settings.default_resource"] = .text(settings.defaultResource?.description)
         return facts
     }

@@ -14,6 +14,12 @@ package struct OrganizationUpdate: Sendable {
     package var defaultResource = Patch<ResourceID>.keep
     package var approvalRequiredFor: [Client.Kind]?
     package var deviceAuthorization: Bool?
+    package var registration: OnboardingSettings.Registration?
+    package var metadataDocuments: OnboardingSettings.Documents?
+    package var allowedDocumentHosts: [String]?
+    package var deniedDocumentHosts: [String]?
+    package var allowedRedirectHosts: [String]?
+    package var deniedRedirectHosts: [String]?
 
     package init() {}
 
@@ -27,6 +33,16 @@ package struct OrganizationUpdate: Sendable {
         settings.defaultResource = defaultResource.applied(to: settings.defaultResource)
         settings.approvalRequiredFor = approvalRequiredFor ?? settings.approvalRequiredFor
         settings.deviceAuthorization = deviceAuthorization ?? settings.deviceAuthorization
+        apply(to: &settings.onboarding)
+    }
+
+    private func apply(to onboarding: inout OnboardingSettings) {
+        onboarding.registration = registration ?? onboarding.registration
+        onboarding.metadataDocuments = metadataDocuments ?? onboarding.metadataDocuments
+        onboarding.allowedDocumentHosts = allowedDocumentHosts ?? onboarding.allowedDocumentHosts
+        onboarding.deniedDocumentHosts = deniedDocumentHosts ?? onboarding.deniedDocumentHosts
+        onboarding.allowedRedirectHosts = allowedRedirectHosts ?? onboarding.allowedRedirectHosts
+        onboarding.deniedRedirectHosts = deniedRedirectHosts ?? onboarding.deniedRedirectHosts
     }
 }
 
@@ -66,11 +82,27 @@ extension Administration {
         checks.range(
             settings.programmaticTokenLifetimeSeconds, 60...(366 * 86_400),
             "/settings/programmatic_token_lifetime_seconds")
+        let onboarding = settings.onboarding
+        checks.hosts(onboarding.allowedDocumentHosts, "/settings/onboarding/allowed_document_hosts")
+        checks.hosts(onboarding.deniedDocumentHosts, "/settings/onboarding/denied_document_hosts")
+        checks.hosts(onboarding.allowedRedirectHosts, "/settings/onboarding/allowed_redirect_hosts")
+        checks.hosts(onboarding.deniedRedirectHosts, "/settings/onboarding/denied_redirect_hosts")
         if let resource = settings.defaultResource,
             try await !usableResources(of: organization.id).contains(where: { $0.id == resource })
         {
             checks.add(.unknown("/settings/default_resource"))
         }
         try checks.finish()
+    }
+}
+
+extension FieldChecks {
+    fileprivate mutating func hosts(_ hosts: [String], _ pointer: String) {
+        require(hosts.count <= 200, pointer, "too_many", "A list has at most 200 hosts.")
+        for (index, host) in hosts.enumerated() {
+            require(
+                HostPattern(host) != nil, "\(pointer)/\(index)", "invalid",
+                "This must be a host in lower case, or *. and the end of one.")
+        }
     }
 }

@@ -214,7 +214,7 @@ extension AuthorizationFlow {
             return AuthorizationReply(
                 .redirect(ClientRedirect(error: error, to: redirect, state: asked.state, issuer: scene.issuer.url)))
         }
-        try await checkAdmission(of: scene.client, by: organization, session, visit)
+        try await checkAdmission(of: scene.client, answering: scene.destination, by: organization, session, visit)
         func person(offered: [String]?) -> AuthorizationTransaction.SignedIn {
             AuthorizationTransaction.SignedIn(
                 organization: id, user: user.id, account: account ?? user.email ?? user.id.description,
@@ -247,13 +247,20 @@ extension AuthorizationFlow {
 
     /// Meets the client on behalf of the organization, or says that it may not be connected.
     private func checkAdmission(
-        of client: Client, by organization: TenantSnapshot, _ session: Session, _ visit: Visit
+        of client: Client, answering destination: Scene.Destination, by organization: TenantSnapshot,
+        _ session: Session, _ visit: Visit
     ) async throws {
         let id = organization.organization.id
         let needsApproval = organization.organization.settings.approvalRequiredFor.contains(client.kind)
         let standing = try await clients.admission(of: client.id, by: id)
         var status = standing?.status
         var reason = "client_pending"
+        if let refusal = refusal(of: client, standing, by: organization, destination) {
+            try await refuse(
+                .authorizeDenied, in: id, reason: refusal,
+                actor: .user(session.user, session: session.id.description), client: client.wireID, visit)
+            throw Refusal.page(.clientDenied)
+        }
         if standing == nil, needsApproval {
             let wanted = ClientAdmission(of: client, status: .pending, at: visit.now)
             status = try await database.transaction(id) { [clients] transaction in
@@ -273,6 +280,20 @@ extension AuthorizationFlow {
             .authorizeDenied, in: id, reason: status == .pending ? reason : "client_denied",
             actor: .user(session.user, session: session.id.description), client: client.wireID, visit)
         throw Refusal.page(status == .pending ? .clientPending : .clientDenied)
+    }
+
+    /// Why the organization's policy keeps a client out that made itself known.
+    private func refusal(
+        of client: Client, _ standing: ClientAdmission?, by organization: TenantSnapshot,
+        _ destination: Scene.Destination
+    ) -> String? {
+        let policy = OnboardingPolicy(organization.organization)
+        if standing == nil, !policy.mayMeet(client) { return "client_kind_closed" }
+        guard policy.admits(client) else { return "client_host_denied" }
+        if case .redirect(let redirect, _) = destination, client.kind != .registered, !policy.admits(redirect) {
+            return "redirect_host_denied"
+        }
+        return nil
     }
 
     // MARK: Providers and failures

@@ -50,10 +50,13 @@ package final class ClientDocuments: Sendable {
         _ url: ClientDocumentURL, at issuer: Issuer, request: AuditEvent.RequestInfo, now: Date
     ) async throws -> Client? {
         guard let known = try await catalog.client(document: url.text, in: issuer.home, at: now) else {
+            try Self.checkAdmission(of: url, at: issuer)
             let document = try await document(url, for: .stranger(in: issuer.id, from: request.ip), now)
             return try await register(document, at: issuer, request, now)
         }
         guard known.status == .active else { return nil }
+        // One that somebody connected with, or that an administrator named, is no stranger any more.
+        if known.expiresAt != nil { try Self.checkAdmission(of: url, at: issuer) }
         guard known.isLive(at: now) else {
             // Met long ago and never used: it begins anew.
             let document = try await document(url, for: .stranger(in: issuer.id, from: request.ip), now)
@@ -62,6 +65,18 @@ package final class ClientDocuments: Sendable {
             return try await replace(known, by: renewed, document, at: issuer, now)
         }
         return try await current(known, url, at: issuer, now)
+    }
+
+    /// Whether strangers' documents from there may come, before anything is asked for.
+    private static func checkAdmission(of url: ClientDocumentURL, at issuer: Issuer) throws(ClientDocumentError) {
+        let policy = OnboardingPolicy(issuer.home.organization)
+        guard policy.settings.metadataDocuments == .open else {
+            throw ClientDocumentError(
+                "documents_closed", "This server takes only those that an administrator named before.")
+        }
+        guard policy.admits(documentAt: url.host) else {
+            throw ClientDocumentError("document_host_denied", "This server takes none from that host.")
+        }
     }
 
     // MARK: Reading
@@ -88,7 +103,8 @@ package final class ClientDocuments: Sendable {
         return try await replace(known, by: document.applied(to: known, at: now), document, at: issuer, now)
     }
 
-    private func document(
+    /// The document as it is now.
+    func document(
         _ url: ClientDocumentURL, for caller: DocumentFetcher.Caller, _ now: Date
     ) async throws(ClientDocumentError) -> ClientMetadataDocument {
         let fetched: DocumentFetcher.Fetched

@@ -72,9 +72,7 @@ extension ClientMetadata {
         let applicationType: Client.ApplicationType?
 
         /// Whether one of its methods needs a secret.
-        var hasSecret: Bool {
-            ([method] + otherMethods).contains { $0 == .clientSecretBasic || $0 == .clientSecretPost }
-        }
+        var hasSecret: Bool { ([method] + otherMethods).contains(where: \.usesSecret) }
     }
 
     /// How a client came, which decides what it may say.
@@ -184,6 +182,11 @@ extension ClientMetadata {
     }
 
     private func checkedKeys() throws(OAuthError) -> Client.KeySource? {
+        try Self.keys(jwks: jwks, uri: jwksURI)
+    }
+
+    /// The keys that a client says it has, by value or by URL.
+    static func keys(jwks: JSONValue?, uri jwksURI: String?) throws(OAuthError) -> Client.KeySource? {
         guard jwks == nil || jwksURI == nil else { throw Self.invalid("jwks and jwks_uri exclude each other.") }
         if let jwksURI {
             guard jwksURI.utf8.count <= 2048, let url = try? OutboundURL(jwksURI), url.scheme == .https,

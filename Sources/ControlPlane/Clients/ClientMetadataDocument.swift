@@ -70,20 +70,7 @@ struct ClientMetadataDocument: Sendable {
     /// The client that this document makes of a known one: everything it says of itself, nothing that others decided.
     func applied(to client: Client, at now: Date) -> Client {
         var client = client
-        client.name = checked.name
-        client.redirectURIs = checked.redirectURIs
-        client.grantTypes = checked.grantTypes
-        client.responseTypes = checked.responseTypes
-        client.authenticationMethod = checked.method
-        client.otherMethods = checked.otherMethods
-        client.demands = metadata.demands
-        client.keys = checked.keys
-        client.assertionAlgorithm = checked.assertionAlgorithm
-        client.applicationType = checked.applicationType
-        client.clientURI = metadata.clientURI
-        client.logoURI = metadata.logoURI
-        client.policyURI = metadata.policyURI
-        client.tosURI = metadata.tosURI
+        client.describe(checked, metadata)
         client.document = state(isPreregistered: client.document?.isPreregistered ?? false, at: now)
         return client
     }

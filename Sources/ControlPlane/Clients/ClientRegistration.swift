@@ -25,6 +25,8 @@ package final class ClientRegistration: Sendable {
     package struct Registered: Sendable {
         package let client: Client
         package let secret: Secret?
+        /// By which the client manages its registration (RFC 7592); told once.
+        package let registrationToken: Secret?
     }
 
     private struct Count {
@@ -52,20 +54,56 @@ package final class ClientRegistration: Sendable {
     }
 
     /// - Throws: ``OAuthError`` of RFC 7591 §3.2.2; nothing is stored then.
+    ///
+    /// - Parameter token: the initial access token that came, if one did.
     package func register(
-        _ metadata: ClientMetadata, at issuer: Issuer, request: AuditEvent.RequestInfo, at now: Date
+        _ metadata: ClientMetadata, with token: Secret?, at issuer: Issuer, request: AuditEvent.RequestInfo,
+        at now: Date
     ) async throws -> Registered {
         do {
             do {
+                let credential = try Self.credential(token, at: issuer)
                 let checked = try metadata.checked(.registration)
+                try Self.checkHosts(checked.redirectURIs, at: issuer)
                 try await admitUnused(at: issuer, request: request, at: now)
-                return try await store(checked, metadata, at: issuer, request, now)
+                return try await store(checked, metadata, with: credential, at: issuer, request, now)
             } catch let error as OAuthError where error.code != .temporarilyUnavailable || error.limit != nil {
                 try await refuse(error, at: issuer, request, now)
                 throw error
             }
         } catch  where error.isStoreFailure {
             throw OAuthError.unavailable(error)
+        }
+    }
+
+    /// The token that opens the registry, where one is needed; a wrong one is refused everywhere.
+    private static func credential(
+        _ token: Secret?, at issuer: Issuer
+    ) throws(OAuthError) -> InitialAccessCredential? {
+        let mode = issuer.home.organization.settings.onboarding.registration
+        guard mode != .off else {
+            throw OAuthError(.accessDenied, "Clients cannot register here by themselves.", reason: "registration_off")
+        }
+        guard let token else {
+            guard mode == .open else { throw OAuthError.tokenMissing }
+            return nil
+        }
+        guard let credential = InitialAccessCredential(token.revealed), credential.organization == issuer.id else {
+            throw invalidToken
+        }
+        return credential
+    }
+
+    private static let invalidToken = OAuthError(
+        .invalidToken, "The initial access token is not valid here, or was used up.", reason: "initial_access_token")
+
+    /// Every place that a self-registered client names has to be one that the registry's owner lets answers go to.
+    static func checkHosts(_ redirects: [String], at issuer: Issuer) throws(OAuthError) {
+        let policy = OnboardingPolicy(issuer.home.organization)
+        guard redirects.allSatisfy({ RedirectURI($0).map { policy.admits($0) } ?? false }) else {
+            throw OAuthError(
+                .invalidRedirectURI, "This organization does not let answers go to one of these hosts.",
+                reason: "redirect_host_denied")
         }
     }
 
@@ -91,9 +129,10 @@ package final class ClientRegistration: Sendable {
     }
 
     private func store(
-        _ checked: ClientMetadata.Checked, _ metadata: ClientMetadata, at issuer: Issuer,
-        _ request: AuditEvent.RequestInfo, _ now: Date
+        _ checked: ClientMetadata.Checked, _ metadata: ClientMetadata, with credential: InitialAccessCredential?,
+        at issuer: Issuer, _ request: AuditEvent.RequestInfo, _ now: Date
     ) async throws -> Registered {
+        let registrationToken = Secret.random(prefix: "gm_", from: random)
         let secret = checked.hasSecret ? Secret.random(prefix: "gs_", from: random) : nil
         let client = Client(
             id: ClientID.make(at: now, random), registry: issuer.id, kind: .dynamic, name: checked.name,
@@ -101,15 +140,20 @@ package final class ClientRegistration: Sendable {
             authenticationMethod: checked.method, applicationType: checked.applicationType, scopeCeiling: nil,
             clientURI: metadata.clientURI, logoURI: metadata.logoURI, policyURI: metadata.policyURI,
             tosURI: metadata.tosURI, documentURL: nil, secretDigest: secret.map(SecretDigest.init(of:)),
-            registrationTokenDigest: nil, status: .active, expiresAt: now + settings.unusedLifetime.seconds, version: 1,
+            registrationTokenDigest: SecretDigest(of: registrationToken), status: .active,
+            expiresAt: now + settings.unusedLifetime.seconds, version: 1,
             createdAt: now, updatedAt: now, otherMethods: checked.otherMethods, keys: checked.keys,
             assertionAlgorithm: checked.assertionAlgorithm, demands: metadata.demands)
         let event = AuditEvent(
             .clientRegistered, organization: issuer.id, id: EventID.make(at: now, random), time: now, actor: .anonymous,
             targets: [client.auditTarget], client: client.wireID, request: request,
-            metadata: ["token_endpoint_auth_method": client.authenticationMethod.rawValue])
-        _ = try await clients.register(client, recording: event.outboxEvent(random))
-        return Registered(client: client, secret: secret)
+            metadata: ["token_endpoint_auth_method": client.authenticationMethod.rawValue].merging(
+                credential.map { ["initial_access_token": $0.id.description] } ?? [:]
+            ) { own, _ in own })
+        let outcome = try await clients.register(
+            client, using: credential.map { ($0.id, $0.digest) }, recording: event.outboxEvent(random))
+        guard outcome.isDone else { throw Self.invalidToken }
+        return Registered(client: client, secret: secret, registrationToken: registrationToken)
     }
 
     private static let quotaSpent = OAuthError(

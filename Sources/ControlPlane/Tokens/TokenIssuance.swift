@@ -185,6 +185,10 @@ package struct TokenIssuance: Sendable {
             let found = holder.resources.first(where: { $0.id == resource }), found.status == .active,
             found.acceptedIssuers.contains(issuer.id), home.mayUse(found)
         else { throw Self.invalidGrant("resource_closed") }
+        // Judged anew each time: a host may have been denied since.
+        guard OnboardingPolicy(home.organization).admits(attempt.client) else {
+            throw Self.invalidGrant("client_host_denied")
+        }
         return Target(
             organization: home, resource: found, owner: holder, guardian: catalog.guardian(home, issuer.platform))
     }

@@ -1,0 +1,60 @@
+import ControlPlane
+import Hummingbird
+import Keys
+import Tenancy
+
+/// `/v1/initial-access-tokens` and `/v1/organizations/{org}/initial-access-tokens`
+struct InitialAccessTokensEndpoint: Sendable {
+    let administration: Administration
+
+    func addRoutes(to table: AdminRouteTable) {
+        table.get("initial-access-tokens", .clientsRead, in: .platform, .organization, use: list)
+        table.post("initial-access-tokens", .clientsWrite, in: .platform, .organization, use: create)
+        table.get("initial-access-tokens/{initial}", .clientsRead, in: .platform, .organization, use: get)
+        table.delete("initial-access-tokens/{initial}", .clientsWrite, in: .platform, .organization, use: revoke)
+    }
+
+    private func list(_ call: AdminCall) async throws -> Response {
+        let request = try ListRequest(call, of: "initial-access-tokens")
+        let rows = try await administration.initialAccessTokens.list(request.page, of: call.organization.id)
+        return request.reply(rows, id: \.id.uuid) { Self.json($0) }
+    }
+
+    private func create(_ call: AdminCall) async throws -> Response {
+        var members = try await call.body()
+        let wanted = NewInitialAccessToken(
+            name: members.requiredString("name"), uses: members.integer("uses"), expiresAt: members.time("expires_at"))
+        try members.finish()
+        let made = try await administration.createInitialAccessToken(
+            wanted, in: call.organization.id, by: call.administrator)
+        let token = made.value.token
+        return call.created(
+            token.id.description, Self.json(token, secret: made.value.secret), event: made.event)
+    }
+
+    private func get(_ call: AdminCall) async throws -> Response {
+        let token = try await administration.initialAccessToken(call.id("initial"), of: call.organization.id)
+        return call.reply(.ok, Self.json(token))
+    }
+
+    private func revoke(_ call: AdminCall) async throws -> Response {
+        let done = try await administration.revokeInitialAccessToken(
+            call.id("initial"), in: call.organization.id, by: call.administrator)
+        return call.deleted(event: done.event)
+    }
+
+    /// - Parameter secret: told once, in the reply that made it.
+    private static func json(_ token: InitialAccessToken, secret: Secret? = nil) -> [UInt8] {
+        JSONWriter.object { json in
+            json.string("id", token.id.description)
+            json.string("name", token.name)
+            if let secret { json.string("token", secret.revealed) }
+            if let uses = token.usesLeft { json.int("uses_left", uses) } else { json.null("uses_left") }
+            json.string("created_by", token.createdBy)
+            json.time("created_at", token.createdAt)
+            json.optional("expires_at", time: token.expiresAt)
+            json.optional("last_used_at", time: token.lastUsedAt)
+            json.optional("revoked_at", time: token.revokedAt)
+        }
+    }
+}
