@@ -57,13 +57,14 @@ BODIES = {
     ("POST", "signing-keys"): {"purpose": "access", "resource": "{resource}", "public_key": "x"},
     ("POST", "resources/{resource}/credentials"): {"name": "server"},
     ("POST", "access-tokens"): {"name": "x", "user": "{user}", "resource": "{resource}", "scopes": ["read"]},
+    ("POST", "initial-access-tokens"): {"name": "x"},
     ("POST", "organizations"): {"slug": "new-one", "name": "x"}, ("PATCH", "organizations/{org}"): {"name": "Changed"},
 }
 
 MISSING = {
     "org": "org_", "user": "usr_", "client": "cli_", "resource": "res_", "policy": "pol_", "provider": "idp_",
     "grant": "gra_", "key": "key_", "invitation": "inv_", "event": "evt_",
-    "credential": "crd_", "token": "tok_",
+    "credential": "crd_", "token": "tok_", "initial": "iat_",
 }
 
 
@@ -89,6 +90,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     credential = platform.post(f"{base}/resources/{resource['id']}/credentials", {"name": "theirs"})
     token = platform.post(f"{base}/access-tokens", {
         "name": "theirs", "user": user["id"], "resource": resource["id"], "scopes": ["read"]})
+    initial = platform.post(f"{base}/initial-access-tokens", {"name": "theirs"})
     policy = platform.post(f"{base}/scope-policies", {
         "name": f"isolation test {time.time()}", "effect": "deny", "principals": {"users": [user["id"]]},
         "scopes": ["never"]})
@@ -103,7 +105,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "policy": policy["id"],
         "provider": provider["id"], "grant": connection["grant_id"], "key": key["id"], "signing": signing["id"],
         "invitation": invitation["id"], "event": event,
-        "credential": credential["id"], "token": token["id"], "domain": f"{name}.example", "admitted": code.client_id,
+        "credential": credential["id"], "token": token["id"], "initial": initial["id"], "domain": f"{name}.example", "admitted": code.client_id,
     }
 
 
