@@ -61,6 +61,8 @@ package struct IdentityProviders: Sendable {
             return StytchB2B(api: try api(record, organization), organization: upstream)
         case .stytchConsumer:
             return StytchConsumer(api: try api(record, organization))
+        case .trustedIssuer:
+            throw .misconfigured("A trusted issuer signs nobody in here.")
         case .oidc:
             throw .misconfigured("This release cannot sign people in through OpenID Connect.")
         }

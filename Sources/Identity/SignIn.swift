@@ -13,6 +13,14 @@ package enum SignInResult: Sendable {
     case disabled
 }
 
+/// Whom a proven identity stands for.
+package enum ResolvedIdentity: Sendable {
+    case user(User)
+    /// Nobody yet: an administrator may accept the identity.
+    case pendingLink
+    case disabled
+}
+
 /// Turns a proven identity into a signed-in user.
 ///
 /// Whoever is linked already is signed in as the linked user, whatever the e-mail address says by now. A first link
@@ -46,17 +54,51 @@ package struct SignIn: Sendable {
         _ identity: VerifiedIdentity, by record: IdentityProviderRecord, organization: Organization,
         invitation: InvitationID?, request: AuditEvent.RequestInfo?, client: String?, at now: Date
     ) async throws -> SignInResult {
-        guard identity.key.identityProvider == record.id, identity.key.provider == record.population else {
-            throw SignInError.refused("The identity was proven by another provider.")
-        }
         let attempt = Attempt(
             identity: identity, record: record, organization: organization, invitation: invitation, request: request,
             client: client, now: now, random: random)
+        return try await deciding(attempt) { resolved, transaction in
+            switch resolved {
+            case .pendingLink: return .pendingLink
+            case .disabled: return .disabled
+            case .user(let user):
+                let session = attempt.session(of: user)
+                try await sessions.insert(
+                    session, secret: SecretDigest(of: attempt.secret), of: attempt.organization.id, at: attempt.now,
+                    in: transaction)
+                try await append(attempt.succeeded(user), transaction)
+                return .signedIn(user, session, attempt.secret)
+            }
+        }
+    }
+
+    /// Finds or links whom an identity stands for by the same rules, and signs nobody in: an issuer that the organization
+    /// trusts vouches for them to a client (RFC 7523 §2.1).
+    ///
+    /// - Throws: as ``complete(_:by:organization:invitation:request:client:at:)``.
+    package func resolve(
+        _ identity: VerifiedIdentity, by record: IdentityProviderRecord, organization: Organization,
+        request: AuditEvent.RequestInfo?, client: String?, at now: Date
+    ) async throws -> ResolvedIdentity {
+        let attempt = Attempt(
+            identity: identity, record: record, organization: organization, invitation: nil, request: request,
+            client: client, now: now, random: random)
+        return try await deciding(attempt) { resolved, _ in resolved }
+    }
+
+    /// Runs the decision and what follows from it in one transaction, anew when a race was lost.
+    private func deciding<Result: Sendable>(
+        _ attempt: Attempt, _ conclude: @Sendable (ResolvedIdentity, PostgresTransaction) async throws -> Result
+    ) async throws -> Result {
+        let key = attempt.identity.key
+        guard key.identityProvider == attempt.record.id, key.provider == attempt.record.population else {
+            throw SignInError.refused("The identity was proven by another provider.")
+        }
         var lostRaces = 0
         while true {
             do {
-                return try await database.transaction(organization.id, events: [attempt.outcomeEvent]) { transaction in
-                    try await decide(attempt, transaction)
+                return try await database.transaction(attempt.organization.id, events: attempt.proofs) { transaction in
+                    try await conclude(try await decide(attempt, transaction), transaction)
                 }
             } catch is LostRace where lostRaces < 3 {
                 lostRaces += 1
@@ -64,7 +106,7 @@ package struct SignIn: Sendable {
         }
     }
 
-    private func decide(_ attempt: Attempt, _ transaction: PostgresTransaction) async throws -> SignInResult {
+    private func decide(_ attempt: Attempt, _ transaction: PostgresTransaction) async throws -> ResolvedIdentity {
         let standing = try await store.standing(of: attempt, transaction)
         guard standing.isActive else { throw SignInError.misconfigured("The identity provider is disabled.") }
         let linked = try await store.user(of: attempt.identity.key, in: attempt.organization.id, transaction)
@@ -89,12 +131,7 @@ package struct SignIn: Sendable {
             try await append(attempt.disabled(user), transaction)
             return .disabled
         }
-        let session = attempt.session(of: user)
-        try await sessions.insert(
-            session, secret: SecretDigest(of: attempt.secret), of: attempt.organization.id, at: attempt.now,
-            in: transaction)
-        try await append(attempt.succeeded(user), transaction)
-        return .signedIn(user, session, attempt.secret)
+        return .user(user)
     }
 
     /// A linked user whose address the provider has just verified: an administrator had typed it.
@@ -226,6 +263,9 @@ struct Attempt: Sendable {
         linkedEvent = .make(at: now, random)
         acceptedEvent = .make(at: now, random)
     }
+
+    /// Of these events each shows that the transaction was committed.
+    var proofs: [EventID] { [outcomeEvent, linkedEvent] }
 
     /// The only address that may decide anything.
     var verifiedEmail: EmailAddress? {

@@ -63,6 +63,12 @@ package struct CompactJWS: Sendable {
         key.algorithm == algorithm && key.isValid(signature, for: signingInput, form: form)
     }
 
+    /// `typ` as a media type: lower case, without `application/`, which it may leave out (RFC 7515 §4.1.9).
+    package var mediaType: String? {
+        guard let type = type?.lowercased() else { return nil }
+        return type.hasPrefix("application/") ? String(type.dropFirst("application/".count)) : type
+    }
+
     /// The payload as a JSON object with unique members, or nil (RFC 7519 §4).
     package var claims: [String: JSONValue]? {
         (try? JSONText.parse(payload))?.object

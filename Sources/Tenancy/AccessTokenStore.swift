@@ -14,8 +14,8 @@ package struct AccessTokenStore: Sendable {
     package enum Basis: Sendable, Equatable {
         /// A connection, with its user and the admission of its client.
         case grant(GrantID, of: UserID)
-        /// A person alone.
-        case user(UserID)
+        /// A person, through a client that the organization admitted.
+        case user(UserID, through: ClientID)
         /// A client that speaks for itself; nothing that PostgreSQL keeps for this organization ends with it.
         case client
         /// An administrator's decision, with the person it speaks for.
@@ -38,7 +38,8 @@ package struct AccessTokenStore: Sendable {
         """
         SELECT 1 AS live FROM "user" u
          WHERE u.organization_id = $1 AND u.id = $3 AND u.status = 'active' AND \(unrevoked)
-        """, [.uuid, .uuid, .uuid])
+           AND (SELECT a.status FROM client_admission a WHERE a.organization_id = $1 AND a.client_id = $4) = 'active'
+        """, [.uuid, .uuid, .uuid, .uuid])
     private static let ofClient = PreparedSQL("SELECT 1 AS live WHERE \(unrevoked)", [.uuid, .uuid])
     private static let byAdministrator = PreparedSQL(
         """
@@ -58,7 +59,8 @@ package struct AccessTokenStore: Sendable {
             switch basis {
             case .grant(let grant, let user):
                 Self.ofGrant([id, token, .uuid(grant.uuid), now.postgresBind, .uuid(user.uuid)])
-            case .user(let user): Self.ofUser([id, token, .uuid(user.uuid)])
+            case .user(let user, let client):
+                Self.ofUser([id, token, .uuid(user.uuid), .uuid(client.uuid)])
             case .client: Self.ofClient([id, token])
             case .programmatic: Self.byAdministrator([id, token, now.postgresBind])
             }

@@ -6,12 +6,14 @@ package struct IdentityProviderRecord: Sendable, Equatable {
         case stytchB2B = "stytch_b2b"
         case stytchConsumer = "stytch_consumer"
         case oidc
+        /// Signs nobody in on our pages; its assertions are taken at the token endpoint (``TrustedIssuer``).
+        case trustedIssuer = "trusted_issuer"
     }
     package enum Status: String, Sendable, Codable { case active, disabled }
 
     /// What is not secret about it.
     package struct Configuration: Sendable, Equatable, Codable {
-        /// Stytch's project id, `project-test-…` or `project-live-…`.
+        /// Stytch's project id, `project-test-…` or `project-live-…`; the issuer identifier of a trusted issuer.
         package var projectID: String
         /// Stytch's organization id, B2B only.
         package var upstreamOrganization: String?

@@ -1,12 +1,14 @@
 package import Foundation
 package import Postgres
 
-private let columns: SQL = """
+/// What ``IdentityProviderRecord/init(row:)`` reads.
+let identityProviderColumns: SQL = """
     id, kind, name, status, configuration, secret_sealed, authoritative_domains, version, created_at, updated_at
     """
+private let columns = identityProviderColumns
 
 extension IdentityProviderRecord {
-    fileprivate init(row: Row) throws {
+    init(row: Row) throws {
         self.init(
             id: try row.id("id"), kind: try row.word("kind"), name: try row.decode("name"),
             status: try row.word("status"), configuration: try row.decodeJSON("configuration", as: Configuration.self),
@@ -36,7 +38,9 @@ package struct IdentityProviderStore: Sendable {
     package func insert(
         _ provider: IdentityProviderRecord, of organization: OrganizationID, in transaction: PostgresTransaction
     ) async throws -> Bool {
-        guard try await claimUpstream(of: provider, in: transaction) else { return false }
+        if let upstream = upstream(of: provider) {
+            guard try await claim(upstream, in: transaction) else { return false }
+        }
         try await transaction.query("SELECT claim_provider(\(provider.id))")
         try await transaction.query(
             """
@@ -76,18 +80,19 @@ package struct IdentityProviderStore: Sendable {
             DELETE FROM identity_provider WHERE organization_id = \(organization) AND id = \(provider.id) RETURNING id
             """)
         guard !deleted.isEmpty else { return false }
-        try await transaction.query("SELECT release_upstream(\(upstream(of: provider)))")
+        if let upstream = upstream(of: provider) {
+            try await transaction.query("SELECT release_upstream(\(upstream))")
+        }
         return true
     }
 
-    private func claimUpstream(
-        of provider: IdentityProviderRecord, in transaction: PostgresTransaction
-    ) async throws -> Bool {
-        let claimed = try await transaction.query("SELECT claim_upstream(\(upstream(of: provider))) AS claimed")
+    private func claim(_ upstream: String, in transaction: PostgresTransaction) async throws -> Bool {
+        let claimed = try await transaction.query("SELECT claim_upstream(\(upstream)) AS claimed")
         return try claimed.first?.decode("claimed", as: Bool.self) ?? false
     }
 
-    private func upstream(of provider: IdentityProviderRecord) -> String {
-        "\(provider.kind.rawValue):\(provider.population)"
+    /// What signs people in to one organization only; nil for what says itself, in each assertion, whom it speaks to.
+    private func upstream(of provider: IdentityProviderRecord) -> String? {
+        provider.kind == .trustedIssuer ? nil : "\(provider.kind.rawValue):\(provider.population)"
     }
 }

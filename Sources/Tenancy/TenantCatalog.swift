@@ -13,14 +13,17 @@ package final class TenantSnapshot: Sendable {
     /// Shared resources it enabled.
     package let admittedResources: Set<ResourceID>
     package let policy: [ScopePolicyStatement]
+    /// What signs people in, and what else vouches for them.
     package let identityProviders: [IdentityProviderRecord]
+    package let trustedIssuers: [TrustedIssuer]
     package let signingKeys: [UnsealedSigningKey]
     /// With which its own resources ask about tokens.
     package let resourceCredentials: [ResourceCredentialID: ResourceCredential]
 
     package init(
         organization: Organization, epoch: Int64, resources: [Resource], admittedResources: Set<ResourceID>,
-        policy: [ScopePolicyStatement], identityProviders: [IdentityProviderRecord], signingKeys: [UnsealedSigningKey],
+        policy: [ScopePolicyStatement], identityProviders: [IdentityProviderRecord],
+        trustedIssuers: [TrustedIssuer] = [], signingKeys: [UnsealedSigningKey],
         resourceCredentials: [ResourceCredential] = []
     ) {
         self.organization = organization
@@ -29,6 +32,7 @@ package final class TenantSnapshot: Sendable {
         self.admittedResources = admittedResources
         self.policy = policy
         self.identityProviders = identityProviders
+        self.trustedIssuers = trustedIssuers
         self.signingKeys = signingKeys
         self.resourceCredentials = Dictionary(uniqueKeysWithValues: resourceCredentials.map { ($0.id, $0) })
     }
@@ -111,6 +115,7 @@ package final class TenantCatalog: Sendable {
     private let resources: ResourceStore
     private let policies: ScopePolicyStore
     private let providers: IdentityProviderStore
+    private let trustedIssuers: TrustedIssuerStore
     private let keys: SigningKeyStore
     private let credentials: ResourceCredentialStore
     private let clients: ClientStore
@@ -124,6 +129,7 @@ package final class TenantCatalog: Sendable {
         resources = ResourceStore(database: database)
         policies = ScopePolicyStore(database: database)
         providers = IdentityProviderStore(database: database)
+        trustedIssuers = TrustedIssuerStore(database: database)
         keys = SigningKeyStore(database: database)
         credentials = ResourceCredentialStore(database: database)
         clients = ClientStore(database: database)
@@ -254,12 +260,14 @@ package final class TenantCatalog: Sendable {
         async let admitted = resources.admitted(by: organization)
         async let policy = self.policy(of: organization)
         async let providers = providers.all(of: organization)
+        async let trusted = trustedIssuers.all(of: organization)
         async let keys = keys.all(of: organization)
         async let credentials = credentials.all(of: organization)
         let snapshot = TenantSnapshot(
             organization: found, epoch: epoch, resources: try await own, admittedResources: Set(try await admitted),
             policy: try await policy, identityProviders: try await providers,
-            signingKeys: try await keys.map { try unseal($0, of: found) }, resourceCredentials: try await credentials)
+            trustedIssuers: try await trusted, signingKeys: try await keys.map { try unseal($0, of: found) },
+            resourceCredentials: try await credentials)
         state.withLock { state in
             // A slower reader must not put an older state over a newer one.
             if let known = state.snapshots.value(of: organization), known.epoch > epoch { return }

@@ -58,13 +58,16 @@ BODIES = {
     ("POST", "resources/{resource}/credentials"): {"name": "server"},
     ("POST", "access-tokens"): {"name": "x", "user": "{user}", "resource": "{resource}", "scopes": ["read"]},
     ("POST", "initial-access-tokens"): {"name": "x"},
+    ("POST", "trusted-issuers"): {"name": "x", "issuer": "https://new-idp.example",
+        "jwks_uri": "https://new-idp.example/jwks", "client_ids": ["{client}"], "authoritative_domains": []},
+    ("PATCH", "trusted-issuers/{issuer}"): {"name": "Changed"},
     ("POST", "organizations"): {"slug": "new-one", "name": "x"}, ("PATCH", "organizations/{org}"): {"name": "Changed"},
 }
 
 MISSING = {
     "org": "org_", "user": "usr_", "client": "cli_", "resource": "res_", "policy": "pol_", "provider": "idp_",
     "grant": "gra_", "key": "key_", "invitation": "inv_", "event": "evt_",
-    "credential": "crd_", "token": "tok_", "initial": "iat_",
+    "credential": "crd_", "token": "tok_", "initial": "iat_", "issuer": "idp_",
 }
 
 
@@ -80,7 +83,9 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     base = f"/v1/organizations/{organization}"
     (user,) = platform.list(f"{base}/users", email={"acme": "alice@acme.example", "globex": "gus@globex.example"}[name])
     (provider,) = platform.list(f"{base}/identity-providers")
-    client = platform.post(f"{base}/clients", {"name": "Theirs", "redirect_uris": [REDIRECT_URI]})
+    client = platform.post(f"{base}/clients", {
+        "name": "Theirs", "redirect_uris": [REDIRECT_URI],
+        "grant_types": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer"]})
     resource = platform.post(f"{base}/resources", {
         "uri": f"https://{name}-only.example/mcp", "name": "Theirs", "scopes": ["read"], "algorithm": "RS256"})
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
@@ -91,6 +96,10 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     token = platform.post(f"{base}/access-tokens", {
         "name": "theirs", "user": user["id"], "resource": resource["id"], "scopes": ["read"]})
     initial = platform.post(f"{base}/initial-access-tokens", {"name": "theirs"})
+    issuer = platform.post(f"{base}/trusted-issuers", {
+        "name": "Theirs", "issuer": f"https://{name}-idp.example",
+        "jwks_uri": f"https://{name}-idp.example/jwks", "client_ids": [client["client_id"]],
+        "authoritative_domains": []})
     policy = platform.post(f"{base}/scope-policies", {
         "name": f"isolation test {time.time()}", "effect": "deny", "principals": {"users": [user["id"]]},
         "scopes": ["never"]})
@@ -105,14 +114,18 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "policy": policy["id"],
         "provider": provider["id"], "grant": connection["grant_id"], "key": key["id"], "signing": signing["id"],
         "invitation": invitation["id"], "event": event,
-        "credential": credential["id"], "token": token["id"], "initial": initial["id"], "domain": f"{name}.example", "admitted": code.client_id,
+        "credential": credential["id"], "token": token["id"], "initial": initial["id"], "issuer": issuer["id"],
+        "domain": f"{name}.example", "admitted": code.client_id,
     }
 
 
 def remove_things(platform, things: dict[str, str]) -> None:
     """Takes them away again, for a second resource would leave the issuer without a default."""
     base = f"/v1/organizations/{things['org']}"
-    for path in ("resources/{resource}", "clients/{client}", "scope-policies/{policy}", "invitations/{invitation}"):
+    for path in (
+        "resources/{resource}", "clients/{client}", "scope-policies/{policy}", "invitations/{invitation}",
+        "trusted-issuers/{issuer}",
+    ):
         reply = platform.send("DELETE", f"{base}/{filled(path, things)}", headers={"if-match": "*"})
         assert reply.is_success, (path, reply.text)
 

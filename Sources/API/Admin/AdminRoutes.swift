@@ -43,6 +43,7 @@ package struct AdminRoutes: Sendable {
         UsersEndpoint(administration: administration).addRoutes(to: table)
         InvitationsEndpoint(administration: administration).addRoutes(to: table)
         IdentityProvidersEndpoint(administration: administration).addRoutes(to: table)
+        TrustedIssuersEndpoint(administration: administration).addRoutes(to: table)
         ResourcesEndpoint(administration: administration).addRoutes(to: table)
         ResourceCredentialsEndpoint(administration: administration).addRoutes(to: table)
         SigningKeysEndpoint(administration: administration).addRoutes(to: table)

@@ -17,7 +17,8 @@ struct IdentityProvidersEndpoint: Sendable {
 
     private func list(_ call: AdminCall) async throws -> Response {
         let request = try ListRequest(call, of: "identity-providers")
-        let rows = request.page(of: try await administration.providers.all(of: call.organization.id), id: \.id.uuid)
+        let rows = request.page(
+            of: try await administration.identityProviders(of: call.organization.id), id: \.id.uuid)
         return request.reply(rows, id: \.id.uuid, Self.json)
     }
 

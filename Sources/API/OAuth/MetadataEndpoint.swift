@@ -43,6 +43,10 @@ struct MetadataEndpoint: Sendable {
             json.strings("response_types_supported", ["code"])
             json.strings("response_modes_supported", ["query"])
             json.strings("grant_types_supported", issuer.grantTypesSupported)
+            if issuer.takesIdentityAssertions {
+                json.strings(
+                    "authorization_grant_profiles_supported", ["urn:ietf:params:oauth:grant-profile:id-jag"])
+            }
             json.strings("token_endpoint_auth_methods_supported", ["none"] + confidential)
             json.strings("token_endpoint_auth_signing_alg_values_supported", algorithms)
             json.strings("code_challenge_methods_supported", ["S256"])

@@ -64,6 +64,9 @@ extension TokenRequest {
             self = .clientCredentials(scope: form["scope"], resources: form.all("resource"))
         case "urn:ietf:params:oauth:grant-type:device_code":
             self = .deviceCode(code: try form.require("device_code"), resources: form.all("resource"))
+        case "urn:ietf:params:oauth:grant-type:jwt-bearer":
+            self = .assertion(
+                Secret(try form.require("assertion")), scope: form["scope"], resources: form.all("resource"))
         case "urn:ietf:params:oauth:grant-type:token-exchange":
             self = try .tokenExchange(form)
         default:

@@ -58,6 +58,7 @@ package struct Administration: Sendable {
     package var resourceCredentials: ResourceCredentialStore { ResourceCredentialStore(database: database) }
     package var policies: ScopePolicyStore { ScopePolicyStore(database: database) }
     package var providers: IdentityProviderStore { IdentityProviderStore(database: database) }
+    package var trustedIssuers: TrustedIssuerStore { TrustedIssuerStore(database: database) }
     package var grants: GrantStore { GrantStore(database: database) }
     package var programmaticTokens: ProgrammaticTokenStore { ProgrammaticTokenStore(database: database) }
     package var adminKeys: AdminKeyStore { AdminKeyStore(database: database) }

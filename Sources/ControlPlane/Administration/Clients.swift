@@ -262,13 +262,16 @@ extension FieldChecks {
                 "A redirect URI is https, http on this machine, or a known private-use scheme, without fragment, user information or wildcard."
             )
         }
-        let beginnings: Set = ["authorization_code", DeviceCodeGrant.type]
+        let beginnings: Set = ["authorization_code", DeviceCodeGrant.type, JWTBearerGrant.type]
         require(
             grants.isSubset(of: beginnings.union(["refresh_token", TokenExchangeGrant.type]))
                 && !grants.isDisjoint(with: beginnings)
                 && grants.count == client.grantTypes.count, "/grant_types", "invalid",
-            "grant_types has authorization_code or \(DeviceCodeGrant.type), and may have refresh_token and \(TokenExchangeGrant.type), each once."
+            "grant_types has one or more of \(beginnings.sorted().joined(separator: ", ")), and may have refresh_token and \(TokenExchangeGrant.type), each once."
         )
+        require(
+            client.isConfidential || !grants.contains(JWTBearerGrant.type), "/token_endpoint_auth_method", "invalid",
+            "A client that presents another issuer's assertions proves who it is.")
     }
 
     mutating func ceiling(_ scopes: [String]?) {

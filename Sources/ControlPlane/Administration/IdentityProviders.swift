@@ -45,10 +45,15 @@ extension Administration {
     package func identityProvider(
         _ id: IdentityProviderID, of organization: OrganizationID
     ) async throws -> IdentityProviderRecord {
-        guard let found = try await providers.all(of: organization).first(where: { $0.id == id }) else {
+        guard let found = try await identityProviders(of: organization).first(where: { $0.id == id }) else {
             throw AdminError.notFound
         }
         return found
+    }
+
+    /// What signs people in; trusted issuers have a collection of their own.
+    package func identityProviders(of organization: OrganizationID) async throws -> [IdentityProviderRecord] {
+        try await providers.all(of: organization).filter { $0.kind != .trustedIssuer }
     }
 
     /// - Throws: ``AdminError/conflict(_:)`` when this upstream signs people in through another provider already.
@@ -70,11 +75,11 @@ extension Administration {
             checks.require(
                 wanted.upstreamOrganization == nil, "/organization_id", "not_allowed",
                 "A consumer project has no organizations.")
-        case .oidc:
+        case .oidc, .trustedIssuer:
             checks.require(false, "/kind", "unsupported", "Use stytch_b2b or stytch_consumer.")
         }
         check(baseURL: wanted.baseURL, &checks)
-        try await check(domains, of: organization.id, &checks)
+        try await check(authoritative: domains, of: organization.id, &checks)
         try checks.finish()
         let id = IdentityProviderID.make(at: administrator.now, random)
         let record = IdentityProviderRecord(
@@ -104,7 +109,7 @@ extension Administration {
         var checks = FieldChecks()
         if let name = update.name { checks.name(name, "/name") }
         if let secret = update.secret { check(secret, &checks) }
-        if let domains { try await check(domains, of: organization.id, &checks) }
+        if let domains { try await check(authoritative: domains, of: organization.id, &checks) }
         try checks.finish()
         return try await retryingLostUpdates(condition) {
             let old = try await identityProvider(id, of: organization.id)
@@ -191,7 +196,10 @@ extension Administration {
             "The base URL has to be https at stytch.com, a host below it, or one that this server's operator allows.")
     }
 
-    private func check(_ domains: [String], of organization: OrganizationID, _ checks: inout FieldChecks) async throws {
+    /// Only about addresses of its own domains may an organization take somebody's word.
+    func check(
+        authoritative domains: [String], of organization: OrganizationID, _ checks: inout FieldChecks
+    ) async throws {
         guard !domains.isEmpty else { return }
         let verified = Set(
             try await organizations.domains(of: organization).filter { $0.status == .verified }.map(\.name))

@@ -302,7 +302,7 @@ extension AuthorizationFlow {
     private func provider(
         of organization: TenantSnapshot, for email: String
     ) throws -> (record: IdentityProviderRecord, provider: any IdentityProvider) {
-        let live = organization.identityProviders.filter { $0.status == .active }
+        let live = organization.identityProviders.filter { $0.status == .active && $0.kind != .trustedIssuer }
         let domain = mailDomain(of: email) ?? ""
         guard let record = live.first(where: { $0.authoritativeDomains.contains(domain) }) ?? live.first else {
             throw SignInError.misconfigured("no active identity provider")

@@ -21,17 +21,12 @@ package struct ClientAssertion: Sendable {
     package init?(_ text: String) {
         guard let jws = try? CompactJWS.parse(text, expecting: Set(SigningAlgorithm.allCases)),
             // A JWT that says it is something else was not made for this (RFC 8725 §3.11).
-            [nil, "jwt", "client-authentication+jwt"].contains(jws.type.map(Self.plainType)),
+            [nil, "jwt", "client-authentication+jwt"].contains(jws.mediaType),
             let claims = jws.claims, let subject = claims["sub"]?.string, !subject.isEmpty
         else { return nil }
         self.jws = jws
         self.claims = claims
         clientID = subject
-    }
-
-    private static func plainType(_ type: String) -> String {
-        let type = type.lowercased()
-        return type.hasPrefix("application/") ? String(type.dropFirst("application/".count)) : type
     }
 
     /// What makes it unique, and until when it would be accepted.

@@ -90,24 +90,16 @@ package struct ClientAuthentication: Sendable {
         guard isFirst else { throw Self.refusal("assertion_reused") }
     }
 
-    /// Whether one of its maker's own keys signed; no other key is ever looked for (RFC 8725 §3.10).
+    /// Whether one of its maker's own keys signed.
     private func isSigned(_ jws: CompactJWS, by maker: AssertionMaker, _ now: Date) async throws -> Bool {
-        switch maker.keys {
-        case nil: return false
-        case .given(let set): return set.signed(jws)
-        case .published(let url):
-            let caller: DocumentFetcher.Caller =
-                maker.isStranger
-                ? .stranger(in: maker.organization, from: maker.id) : .known(in: maker.organization)
-            do {
-                let held = try await keys.keys(at: url, for: caller, now: now)
-                if held.set.signed(jws) { return true }
-                let newer = await keys.keys(at: url, newerThan: held, for: caller, now: now)
-                return newer?.set.signed(jws) ?? false
-            } catch {
-                guard error.isTemporary else { throw Self.refusal("keys_\(error.reason)") }
-                throw OAuthError.unavailable(error)
-            }
+        guard let source = maker.keys else { return false }
+        let caller: DocumentFetcher.Caller =
+            maker.isStranger ? .stranger(in: maker.organization, from: maker.id) : .known(in: maker.organization)
+        do {
+            return try await keys.signed(jws, by: source, for: caller, now: now)
+        } catch {
+            guard error.isTemporary else { throw Self.refusal("keys_\(error.reason)") }
+            throw OAuthError.unavailable(error)
         }
     }
 

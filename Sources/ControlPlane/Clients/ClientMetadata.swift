@@ -187,25 +187,11 @@ extension ClientMetadata {
 
     /// The keys that a client says it has, by value or by URL.
     static func keys(jwks: JSONValue?, uri jwksURI: String?) throws(OAuthError) -> Client.KeySource? {
-        guard jwks == nil || jwksURI == nil else { throw Self.invalid("jwks and jwks_uri exclude each other.") }
-        if let jwksURI {
-            guard jwksURI.utf8.count <= 2048, let url = try? OutboundURL(jwksURI), url.scheme == .https,
-                jwksURI.hasPrefix("https://")
-            else { throw Self.invalid("jwks_uri must be an https URL.") }
-            return .published(at: jwksURI)
-        }
-        guard let jwks else { return nil }
-        let set: JWKSet
         do {
-            set = try JWKSet(jwks)
+            return try Client.KeySource.read(jwks: jwks, jwksURI: jwksURI)
         } catch {
-            throw Self.invalid(
-                error == .privateKey ? "jwks holds a private key; make a new pair." : "jwks must be a JWK Set.")
+            throw Self.invalid(error.detail)
         }
-        guard !set.keys.isEmpty else {
-            throw Self.invalid("jwks holds no key for ES256, RS256 (2048 bits or more) or EdDSA.")
-        }
-        return .given(set)
     }
 
     private func checkedAlgorithm() throws(OAuthError) -> SigningAlgorithm? {

@@ -65,6 +65,20 @@ package final class PublishedKeys: Sendable {
         return try? await fetch(url, for: caller, now)
     }
 
+    /// Whether one of these keys made the signature; no other key is ever looked for (RFC 8725 §3.10).
+    func signed(
+        _ jws: CompactJWS, by source: Client.KeySource, for caller: DocumentFetcher.Caller, now: Date
+    ) async throws(DocumentFetcher.Failure) -> Bool {
+        switch source {
+        case .given(let set): return set.signed(jws)
+        case .published(let url):
+            let held = try await keys(at: url, for: caller, now: now)
+            if held.set.signed(jws) { return true }
+            let newer = await keys(at: url, newerThan: held, for: caller, now: now)
+            return newer?.set.signed(jws) ?? false
+        }
+    }
+
     private func fetch(
         _ url: String, for caller: DocumentFetcher.Caller, _ now: Date
     ) async throws(DocumentFetcher.Failure) -> Held {

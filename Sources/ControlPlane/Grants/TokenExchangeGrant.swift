@@ -62,6 +62,7 @@ struct TokenExchangeGrant: Sendable {
         var subject: TokenIssuance.Subject
         let principal: ScopeRequest.Principal
         var upstreamCeiling: [String]?
+        var grant: Grant?
     }
 
     private func standing(
@@ -74,7 +75,8 @@ struct TokenExchangeGrant: Sendable {
             }
             standing = Standing(
                 subject: .user(grant.user, grant: id, authTime: grant.authTime, mfa: grant.mfa),
-                principal: .user(grant.user, groups: [], roles: []), upstreamCeiling: grant.upstreamCeiling)
+                principal: .user(grant.user, groups: [], roles: []), upstreamCeiling: grant.upstreamCeiling,
+                grant: grant)
         } else if let user = UserID(token.subject) {
             standing = Standing(subject: .user(user), principal: .user(user, groups: [], roles: []))
         } else {
@@ -99,14 +101,18 @@ struct TokenExchangeGrant: Sendable {
         // never makes a reader a writer.
         let held = Set(token.scopes)
         let known = Set(source.scopes.map(\.name))
+        let standing = try await standing(of: token, attempt)
+        // On the way back to the resource a person allowed, never more than they allowed.
+        let allowedOnce = standing.grant.flatMap { grant in
+            grant.resource == target.resource.id ? Set(target.resource.expanding(Set(grant.scope))) : nil
+        }
         let offered = target.resource.scopes.map(\.name).filter {
-            held.contains($0) || (isElsewhere && !known.contains($0))
+            (held.contains($0) || (isElsewhere && !known.contains($0))) && allowedOnce?.contains($0) ?? true
         }
         guard Set(asked).isSubset(of: offered) else {
             throw OAuthError(
                 .invalidScope, "The subject token does not hold every requested scope.", reason: "scope_wider")
         }
-        let standing = try await standing(of: token, attempt)
         let decision = policy.decide(
             ScopeRequest(
                 principal: standing.principal, client: attempt.client, resource: target.resource,

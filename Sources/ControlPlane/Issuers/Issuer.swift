@@ -68,6 +68,7 @@ extension Issuer {
 
     private static let grantTypes = [
         "authorization_code", "refresh_token", TokenExchangeGrant.type, "client_credentials", DeviceCodeGrant.type,
+        JWTBearerGrant.type,
     ]
 
     package func supports(grantType: String) -> Bool {
@@ -76,6 +77,7 @@ extension Issuer {
         // A service client belongs to one organization, so the platform has none.
         case "client_credentials": kind == .organization
         case DeviceCodeGrant.type: connectsDevices
+        case JWTBearerGrant.type: takesIdentityAssertions
         default: false
         }
     }

@@ -20,7 +20,7 @@ extension EndpointLimits.ClientCall {
         case .authorizationCode(let code, _, _, _):
             if issuer == .platform { organization = AuthorizationCode(code)?.organization }
         case .deviceCode: isPoll = true
-        case .clientCredentials, .tokenExchange: break
+        case .clientCredentials, .tokenExchange, .assertion: break
         }
         self.init(
             .token, at: issuer, for: organization, by: credentials, grant: grant, isPoll: isPoll, request: request,

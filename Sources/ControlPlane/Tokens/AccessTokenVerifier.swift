@@ -100,7 +100,13 @@ package struct AccessTokenVerifier: Sendable {
         } else {
             // Whoever else has an imported key can sign what we never issued: only what is stored counts.
             guard !token.isKeyImported else { return false }
-            basis = UserID(token.subject).map { .user($0) } ?? .client
+            if let user = UserID(token.subject) {
+                // Who speaks for a person without a grant was registered by an administrator.
+                guard let client = ClientID(token.clientID) else { return false }
+                basis = .user(user, through: client)
+            } else {
+                basis = .client
+            }
         }
         return try await tokens.isLive(token.id, on: basis, in: token.organization, at: now)
     }

@@ -1,5 +1,6 @@
 package import Audit
 package import Foundation
+import Identity
 package import Keys
 import Postgres
 package import Tenancy
@@ -16,6 +17,9 @@ package struct TokenIssuance: Sendable {
     let grants: GrantStore
     let remembered: RememberedGrants
     let issued: IssuedTokenStore
+    let clients: ClientStore
+    let users: UserStore
+    let signIn: SignIn
     let database: TenantDatabase
     let refusals: RefusalLog
     let housekeeping: Housekeeping
@@ -36,6 +40,9 @@ package struct TokenIssuance: Sendable {
         self.verifier = verifier
         grants = GrantStore(database: database)
         issued = IssuedTokenStore(database: database)
+        clients = ClientStore(database: database)
+        users = UserStore(database: database)
+        signIn = SignIn(database: database, random: random)
         self.database = database
         self.refusals = refusals
         self.housekeeping = housekeeping
@@ -114,6 +121,9 @@ package struct TokenIssuance: Sendable {
                     scope: scope, resources: resources, attempt, call)
             case .deviceCode(let code, let resources):
                 return try await DeviceCodeGrant(issuance: self).redeem(code, resources: resources, attempt, call)
+            case .assertion(let assertion, let scope, let resources):
+                return try await JWTBearerGrant(issuance: self).redeem(
+                    assertion, scope: scope, resources: resources, attempt, call)
             case .tokenExchange(let token, let scope, let target):
                 return try await TokenExchangeGrant(issuance: self).redeem(token, scope: scope, target, attempt, call)
             }
@@ -240,8 +250,8 @@ package struct TokenIssuance: Sendable {
         }
 
         /// A person whose client was given no grant.
-        static func user(_ user: UserID) -> Subject {
-            Subject(id: user.description, actor: .user(user), grant: nil, authTime: nil, mfa: false)
+        static func user(_ user: UserID, authTime: Date? = nil, mfa: Bool = false) -> Subject {
+            Subject(id: user.description, actor: .user(user), grant: nil, authTime: authTime, mfa: mfa)
         }
 
         /// The client itself (RFC 9068 §2.2: `sub` is its `client_id`).

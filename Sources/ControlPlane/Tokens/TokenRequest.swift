@@ -11,6 +11,8 @@ package enum TokenRequest: Sendable {
     case clientCredentials(scope: String?, resources: [String])
     /// RFC 8628 §3.4.
     case deviceCode(code: String, resources: [String])
+    /// RFC 7523 §2.1.
+    case assertion(Secret, scope: String?, resources: [String])
     /// RFC 8693 §2.1, for access tokens of our own; `target` holds every `resource` and `audience`.
     case tokenExchange(subjectToken: Secret, scope: String?, target: [String])
 
@@ -20,6 +22,7 @@ package enum TokenRequest: Sendable {
         case .refreshToken: "refresh_token"
         case .clientCredentials: "client_credentials"
         case .deviceCode: DeviceCodeGrant.type
+        case .assertion: JWTBearerGrant.type
         case .tokenExchange: TokenExchangeGrant.type
         }
     }
