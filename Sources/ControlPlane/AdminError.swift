@@ -45,6 +45,10 @@ package enum AdminError: Error, Sendable, Equatable {
     case preconditionRequired
     /// The version is another one by now (RFC 9110 §13.1.1).
     case preconditionFailed
+    /// Another request with this `Idempotency-Key` is being worked on.
+    case idempotencyKeyInFlight
+    /// This `Idempotency-Key` came with another request before.
+    case idempotencyKeyReused
     case unsupportedMediaType
     case tooLarge
     case unavailable(retryAfter: Duration)

@@ -4,8 +4,8 @@ import ServiceLifecycle
 import Synchronization
 package import Tenancy
 
-/// Removes what time has made worthless: sealed successors whose grace is over, registrations that nobody used, and
-/// assertions that ended.
+/// Removes what time has made worthless: sealed successors whose grace is over, registrations that nobody used,
+/// assertions that ended, and replies kept for who repeats a request.
 ///
 /// Each minute it looks after the grants whose refresh tokens this node rotated; each hour, and at start, after
 /// all of them, for what other nodes left behind. Nothing depends on it being punctual: what is over is refused by its own
@@ -24,6 +24,7 @@ package final class Housekeeping: Service {
     private let assertions: AssertionStore
     private let accessTokens: AccessTokenStore
     private let programmaticTokens: ProgrammaticTokenStore
+    private let idempotency: IdempotencyStore
     private let clock: WallClock
     private let logger: Logger
     /// Grants that this node rotated, and when last: their sealed successors will have to be erased.
@@ -38,6 +39,7 @@ package final class Housekeeping: Service {
         assertions = AssertionStore(database: database)
         accessTokens = AccessTokenStore(database: database)
         programmaticTokens = ProgrammaticTokenStore(database: database)
+        idempotency = IdempotencyStore(database: database)
         self.clock = clock
         self.logger = logger
     }
@@ -111,5 +113,6 @@ package final class Housekeeping: Service {
         try await assertions.deleteExpired(in: organization, at: now - 60)
         try await accessTokens.deleteExpired(in: organization, at: now - 60)
         try await programmaticTokens.deleteExpired(in: organization, before: now - Self.remembrance)
+        try await idempotency.deleteExpired(in: organization, at: now - 60)
     }
 }

@@ -367,6 +367,29 @@ package struct GrantStore: Sendable {
         ) { try $0.id("id") }
     }
 
+    /// Ends a grant, and forgets what was allowed by it.
+    ///
+    /// - Returns: nil for one that is not active.
+    package func revoke(
+        _ grant: GrantID, in organization: OrganizationID, because reason: String, in transaction: PostgresTransaction
+    ) async throws -> Grant? {
+        let ended = try await transaction.query(
+            """
+            UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL,
+                   version = version + 1
+             WHERE organization_id = \(organization) AND id = \(grant) AND status = 'active'
+            RETURNING \(columns)
+            """
+        ).map(Grant.init(row:)).first
+        guard let ended else { return nil }
+        try await transaction.query(
+            """
+            DELETE FROM consent WHERE organization_id = \(organization) AND user_id = \(ended.user)
+               AND client_id = \(ended.client) AND resource_id = \(ended.resource)
+            """)
+        return ended
+    }
+
     /// Ends all grants of a user.
     package func revokeAll(
         of user: UserID, in organization: OrganizationID, because reason: String, _ transaction: PostgresTransaction

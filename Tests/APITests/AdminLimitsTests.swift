@@ -130,34 +130,57 @@ private final class ErrorLog: LogHandler {
 
     // MARK: Requests
 
-    @Test("a write with parameters or an Idempotency-Key is refused, not done (design §4.5, §4.6)", .tags(.admin))
+    @Test("a write with any parameter but dry_run is refused, not done (design §4.5, §4.6)", .tags(.admin))
     func unsupported() async throws {
         try await AdminServer.run { server in
             let tenant = try await server.organization()
             let users = "\(tenant.path)/users"
             let body = #"{"email":"x@\#(tenant.slug).example"}"#
-            for query in ["dry_run=true", "dry_run=false", "x", "=", "limit=1"] {
+            for query in ["dry_run", "dry_run=1", "dry_run=true&x", "dry_run=true&dry_run=false", "x", "=", "limit=1"] {
                 let reply = try await server.call(.post, "\(users)?\(query)", body)
                 #expect(reply.status == 400 && reply["detail"].contains("dry_run"), "\(query)")
             }
-            let key: HTTPFields = [.idempotencyKey: "4c8a", .ifMatch: "*"]
-            let reply = try await server.call(.post, users, body, headers: key)
-            #expect(reply.status == 400 && reply["detail"].contains("Idempotency-Key"))
+            for key in ["", "a b", "\u{e9}", String(repeating: "x", count: 256)] {
+                let reply = try await server.call(.post, users, body, headers: [.idempotencyKey: key])
+                #expect(reply.status == 400 && reply["detail"].contains("Idempotency-Key"), "\(key)")
+            }
             #expect(try await server.done(.get, users).rows.isEmpty)
-
-            let user = "\(users)/\(try await server.done(.post, users, body)["id"])"
-            #expect(try await server.call(.patch, "\(user)?dry_run=true", #"{"name":"N"}"#).status == 400)
-            #expect(try await server.call(.post, "\(user):disable?dry_run=true").status == 400)
-            #expect(try await server.call(.post, "\(user):disable", headers: key).status == 400)
-            let unchanged = try await server.done(.get, user)
-            #expect(unchanged.headers[.eTag] == "\"v1\"" && unchanged["status"] == "active")
-            let policy = try await server.done(.get, "\(tenant.path)/scope-policies").rows.first?["id"]?.string ?? ""
-            let path = "\(tenant.path)/scope-policies/\(policy)"
-            #expect(try await server.call(.delete, "\(path)?dry_run=true", headers: [.ifMatch: "*"]).status == 400)
-            #expect(try await server.call(.get, path).status == 200)
             // Whoever may not do it learns nothing about parameters.
             let foreign = try await server.organization()
-            #expect(try await server.call(.post, "\(users)?dry_run=true", body, key: foreign.key).status == 404)
+            #expect(try await server.call(.post, "\(users)?x", body, key: foreign.key).status == 404)
+        }
+    }
+
+    @Test("a dry run tells the outcome and keeps nothing: no row, no event, no secret (design §4.6)", .tags(.admin))
+    func dryRun() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let users = "\(tenant.path)/users"
+            let body = #"{"email":"x@\#(tenant.slug).example"}"#
+            for headers: HTTPFields in [[:], [.idempotencyKey: "4c8a"]] {
+                let reply = try await server.call(.post, "\(users)?dry_run=true", body, headers: headers)
+                #expect(reply.status == 201 && reply["email"] == "x@\(tenant.slug).example")
+                #expect(reply.headers[.dryRun] == "true" && reply.headers[.auditEvent] == nil)
+                #expect(reply.headers[.location] == nil && reply.headers[.eTag] == nil)
+            }
+            #expect(try await server.done(.get, users).rows.isEmpty)
+            // The key was not spent by that.
+            let user = try await server.call(.post, users, body, headers: [.idempotencyKey: "4c8a"])
+            #expect(user.status == 201 && user.headers[.idempotencyReplayed] == nil)
+            let path = "\(users)/\(user["id"])"
+            #expect(try await server.call(.post, "\(users)?dry_run=true", body).status == 409)
+            #expect(try await server.call(.patch, "\(path)?dry_run=true", #"{"name":"N"}"#)["name"] == "N")
+            #expect(try await server.call(.post, "\(path):disable?dry_run=true")["status"] == "disabled")
+            let unchanged = try await server.done(.get, path)
+            #expect(unchanged.headers[.eTag] == "\"v1\"" && unchanged["status"] == "active")
+            let policy = try await server.done(.get, "\(tenant.path)/scope-policies").rows.first?["id"]?.string ?? ""
+            let statement = "\(tenant.path)/scope-policies/\(policy)"
+            let removal = try await server.call(.delete, "\(statement)?dry_run=true", headers: [.ifMatch: "*"])
+            #expect(removal.status == 204)
+            #expect(try await server.call(.get, statement).status == 200)
+            let key = try await server.call(
+                .post, "\(tenant.path)/admin-keys?dry_run=true", #"{"name":"k","scopes":["users:read"]}"#)
+            #expect(key.status == 201 && key["id"].hasPrefix("key_") && !key.text.contains("secret"))
         }
     }
 

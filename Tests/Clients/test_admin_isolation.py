@@ -622,10 +622,30 @@ def test_writes_name_their_event(deployment, owner, ours, evidence):
 
 
 def test_what_is_not_understood_is_not_done(deployment, owner, ours, evidence):
-    """Design 4.6, 4.1: a write that is asked to be a rehearsal, or carries a parameter nobody knows, writes nothing."""
+    """Design 4.6, 4.1: a write that is a rehearsal, or carries a parameter nobody knows, writes nothing."""
     base = f"/v1/organizations/{ours['org']}"
     before = counts(evidence)
-    for query in ("dry_run=true", "nonsense=1"):
+    for query, status in (("dry_run=true", 201), ("nonsense=1", 400)):
         reply = call(owner, "POST", f"{base}/users?{query}", {"email": f"rehearsed-{query[0]}@acme.example"})
-        assert reply.status_code < 500
+        assert reply.status_code == status
         assert counts(evidence) == before, query
+
+
+def test_every_write_can_be_rehearsed(deployment, platform, ours, evidence):
+    """Design 4.6: `dry_run=true` on every write answers as the write would, or with its refusal, and changes nothing."""
+    before = counts(evidence)
+    rehearsed = 0
+    for method, path, platform_route in ROUTES:
+        if method == "GET":
+            continue
+        ids = ids_for(path, ours)
+        reply = platform.send(
+            method, f"{filled(path, ids)}?dry_run=true", body_for(method, path, ids),
+            headers={"if-match": "*", "idempotency-key": "rehearsal"})
+        assert reply.status_code < 500, (method, path, reply.text)
+        if reply.is_success and reply.headers.get("dry-run") == "true":
+            rehearsed += 1
+            assert "audit-event" not in reply.headers and "location" not in reply.headers
+            assert not re.search(r'"(\w*secret|token|link|text)":"', reply.text), (method, path, reply.text)
+        assert counts(evidence) == before, (method, path)
+    assert rehearsed > 35

@@ -15,6 +15,10 @@ struct AdminCall: Sendable {
     let parameters: Parameters
     let cursors: CursorSeal
     let publicURL: String
+    /// Nothing is to be kept (`dry_run=true`).
+    let isDryRun: Bool
+    /// The `Idempotency-Key` the request came with.
+    let once: OnceOnly?
 
     /// An id in the path. What cannot be one is what nobody has.
     func id<Kind>(_ name: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(AdminError)
@@ -22,21 +26,6 @@ struct AdminCall: Sendable {
     {
         guard let text = parameters.get(name), let id = Identifier<Kind>(text) else { throw .notFound }
         return id
-    }
-
-    // MARK: Parameters
-
-    /// Writes take no parameters in the URL, and no `Idempotency-Key`. One that were ignored would do harm: `dry_run=true`
-    /// would write, and a repeated request would be done twice.
-    func refuseWhatWritesDoNotKnow() throws(AdminError) {
-        guard request.rawQuery.isEmpty else {
-            throw .malformed("This call takes no parameters in its URL; dry_run is not supported yet.")
-        }
-        guard request.headers[.idempotencyKey] == nil else {
-            throw .malformed(
-                "Idempotency-Key is not supported yet. Send the request without it, and look what is there before you repeat it."
-            )
-        }
     }
 
     // MARK: Conditions
@@ -115,38 +104,10 @@ struct AdminCall: Sendable {
     // MARK: Replies
 
     func reply(
-        _ status: HTTPResponse.Status = .ok, _ body: [UInt8], version: Int64? = nil, event: EventID? = nil
+        _ status: HTTPResponse.Status = .ok, _ body: [UInt8], version: Int64? = nil
     ) -> Response {
         var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-store"]
         headers[.eTag] = version.map { "\"v\($0)\"" }
-        headers[.auditEvent] = event?.description
         return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
     }
-
-    /// 201 with the place of the new thing below this collection.
-    func created(_ id: String, _ body: [UInt8], version: Int64? = nil, event: EventID) -> Response {
-        var response = reply(.created, body, version: version, event: event)
-        response.headers[.location] = "\(publicURL)\(request.uri.path)/\(id)"
-        return response
-    }
-
-    func deleted(event: EventID) -> Response {
-        Response(status: .noContent, headers: [.cacheControl: "no-store", .auditEvent: event.description])
-    }
-}
-
-extension HTTPField.Name {
-    /// The event that a write was recorded as.
-    static let auditEvent: HTTPField.Name = {
-        guard let name = HTTPField.Name("Audit-Event") else { preconditionFailure("no header name") }
-        return name
-    }()
-    static let idempotencyKey: HTTPField.Name = {
-        guard let name = HTTPField.Name("Idempotency-Key") else { preconditionFailure("no header name") }
-        return name
-    }()
-    static let link: HTTPField.Name = {
-        guard let name = HTTPField.Name("Link") else { preconditionFailure("no header name") }
-        return name
-    }()
 }

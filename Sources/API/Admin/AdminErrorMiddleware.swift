@@ -69,6 +69,14 @@ extension Problem {
             self.init(
                 .preconditionFailed, code: "precondition_failed", title: "It has changed meanwhile",
                 detail: "Read it again and decide anew.")
+        case .idempotencyKeyInFlight:
+            self.init(
+                .conflict, code: "idempotency_key_in_flight", title: "The first request is still being worked on",
+                detail: "Repeat this one, with the same key, in a moment.", headers: [.retryAfter: "1"])
+        case .idempotencyKeyReused:
+            self.init(
+                .unprocessableContent, code: "idempotency_key_reused", title: "This key was used for another request",
+                detail: "Choose a new Idempotency-Key for each request that differs, in its path or in its body.")
         case .unsupportedMediaType:
             self.init(
                 .unsupportedMediaType, code: "unsupported_media_type", title: "The body has to be JSON",

@@ -26,11 +26,14 @@ struct AdminKeysEndpoint: Sendable {
             name: members.requiredString("name"), scopes: members.required("scopes") { $0.strings("scopes") } ?? [],
             cidrs: members.strings("cidrs") ?? [], expiresAt: members.time("expires_at"))
         try members.finish()
-        let made = try await administration.createAdminKey(
-            wanted, in: call.organization.id, by: call.administrator)
-        let key = made.value.key
-        return call.created(
-            key.id.description, Self.json(key, secret: made.value.secret), version: key.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.createAdminKey(
+                wanted, in: call.organization.id, by: administrator)
+        } reply: { made in
+            let key = made.value.key
+            return .created(
+                key.id.description, Self.json(key, secret: made.shown(made.value.secret)), version: key.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -40,9 +43,12 @@ struct AdminKeysEndpoint: Sendable {
 
     private func revoke(_ call: AdminCall) async throws -> Response {
         let id = try call.id("key", of: AdminKeyID.self)
-        let done = try await administration.revokeAdminKey(
-            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.revokeAdminKey(
+                id, if: call.requiredCondition(), in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     /// - Parameter secret: told once, in the reply that made it.

@@ -102,11 +102,21 @@ struct AdminRouteTable {
                 }
             group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
                 let organization = try await gate.organization(place, context, holding: scope)
+                let write =
+                    method == .get
+                    ? nil
+                    : try await WriteRequest(
+                        request, by: context.administrator, in: organization.id, largestBody: JSONBody.largest)
                 let call = AdminCall(
-                    request: request, administrator: context.administrator, organization: organization,
-                    parameters: context.parameters, cursors: cursors, publicURL: publicURL)
-                if method != .get { try call.refuseWhatWritesDoNotKnow() }
+                    request: write?.request ?? request, administrator: context.administrator,
+                    organization: organization, parameters: context.parameters, cursors: cursors, publicURL: publicURL,
+                    isDryRun: write?.isDryRun ?? false, once: write?.once)
                 do {
+                    if let once = call.once, !call.isDryRun,
+                        let kept = try await gate.administration.reply(to: once, at: context.administrator.now)
+                    {
+                        return try call.again(kept)
+                    }
                     return try await handler(call)
                 } catch let error as AdminError {
                     try await gate.authentication.recordDenial(of: context.administrator, error)

@@ -27,9 +27,12 @@ struct ClientApprovalsEndpoint: Sendable {
         var members = try await call.body()
         let clientID = members.requiredString("client_id")
         try members.finish()
-        let done = try await administration.approveClient(
-            named: clientID, using: documents, in: call.organization.id, by: call.administrator)
-        return call.created(done.value.admission.client.description, Self.json(done.value), event: done.event)
+        return try await call.write { administrator in
+            try await administration.approveClient(
+                named: clientID, using: documents, in: call.organization.id, by: administrator)
+        } reply: { done in
+            .created(done.value.admission.client.description, Self.json(done.value))
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -38,16 +41,22 @@ struct ClientApprovalsEndpoint: Sendable {
 
     private func approve(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.approveClient(
-            call.id("client"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), event: done.event)
+        return try await call.write { administrator in
+            try await administration.approveClient(
+                call.id("client"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value))
+        }
     }
 
     private func deny(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.denyClient(
-            call.id("client"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), event: done.event)
+        return try await call.write { administrator in
+            try await administration.denyClient(
+                call.id("client"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value))
+        }
     }
 
     private static func json(_ approval: Administration.Approval) -> [UInt8] {

@@ -53,12 +53,15 @@ struct ClientsEndpoint: Sendable {
         wanted.demands.proofOfPossession = members.bool("dpop_bound_access_tokens") ?? false
         wanted.demands.pushedRequests = members.bool("require_pushed_authorization_requests") ?? false
         try members.finish()
-        let made = try await administration.createClient(
-            wanted, in: call.organization.id, by: call.administrator)
-        let client = made.value.client
-        return call.created(
-            client.id.description, Self.json(client, secret: made.value.secret), version: client.version,
-            event: made.event)
+        return try await call.write { administrator in
+            try await administration.createClient(
+                wanted, in: call.organization.id, by: administrator)
+        } reply: { made in
+            let client = made.value.client
+            return .created(
+                client.id.description, Self.json(client, secret: made.shown(made.value.secret)), version: client.version
+            )
+        }
     }
 
     /// A metadata document that may be used before anybody came with it (CIMD §7.2); it is read now.
@@ -66,10 +69,13 @@ struct ClientsEndpoint: Sendable {
         let url = members.requiredString("document_url")
         let ceiling = members.strings("scope_ceiling")
         try members.finish()
-        let made = try await administration.preregisterClient(
-            document: url, scopeCeiling: ceiling, in: call.organization.id, using: documents, by: call.administrator)
-        return call.created(
-            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.preregisterClient(
+                document: url, scopeCeiling: ceiling, in: call.organization.id, using: documents, by: administrator)
+        } reply: { made in
+            .created(
+                made.value.id.description, Self.json(made.value), version: made.value.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -94,16 +100,22 @@ struct ClientsEndpoint: Sendable {
         update.pushedRequests = members.bool("require_pushed_authorization_requests")
         update.status = members.word("status")
         try members.finish()
-        let done = try await administration.updateClient(
-            id, update, if: condition, in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.updateClient(
+                id, update, if: condition, in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private func delete(_ call: AdminCall) async throws -> Response {
         let id = try call.id("client", of: ClientID.self)
-        let done = try await administration.deleteClient(
-            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.deleteClient(
+                id, if: call.requiredCondition(), in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     private func rotateSecret(_ call: AdminCall) async throws -> Response {
@@ -113,11 +125,14 @@ struct ClientsEndpoint: Sendable {
             overlap = members.integer("overlap_seconds")
             try members.finish()
         }
-        let done = try await administration.rotateClientSecret(
-            id, overlapSeconds: overlap ?? 0, in: call.organization.id, by: call.administrator)
-        return call.reply(
-            .created, Self.json(done.value.client, secret: done.value.secret), version: done.value.client.version,
-            event: done.event)
+        return try await call.write { administrator in
+            try await administration.rotateClientSecret(
+                id, overlapSeconds: overlap ?? 0, in: call.organization.id, by: administrator)
+        } reply: { done in
+            .created(
+                nil, Self.json(done.value.client, secret: done.shown(done.value.secret)),
+                version: done.value.client.version)
+        }
     }
 
     /// - Parameter secret: told once, in the reply that made it.

@@ -26,8 +26,11 @@ struct DomainsEndpoint: Sendable {
         var members = try await call.body()
         let name = members.requiredString("domain")
         try members.finish()
-        let made = try await administration.addDomain(name, to: call.organization.id, by: call.administrator)
-        return call.created(made.value.name, Self.json(made.value), event: made.event)
+        return try await call.write { administrator in
+            try await administration.addDomain(name, to: call.organization.id, by: administrator)
+        } reply: { made in
+            .created(made.value.name, Self.json(made.value))
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -35,15 +38,21 @@ struct DomainsEndpoint: Sendable {
     }
 
     private func remove(_ call: AdminCall) async throws -> Response {
-        let done = try await administration.removeDomain(
-            name(call), from: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.removeDomain(
+                name(call), from: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     private func verify(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.verifyDomain(name(call), of: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), event: done.event)
+        return try await call.write { administrator in
+            try await administration.verifyDomain(name(call), of: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value))
+        }
     }
 
     private func name(_ call: AdminCall) -> String { call.parameters.get("domain") ?? "" }

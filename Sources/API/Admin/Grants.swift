@@ -27,9 +27,12 @@ struct GrantsEndpoint: Sendable {
 
     private func revoke(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.revokeGrant(
-            call.id("grant"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.revokeGrant(
+                call.id("grant"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private static func json(_ grant: Grant) -> [UInt8] {

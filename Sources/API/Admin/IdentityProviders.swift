@@ -31,10 +31,13 @@ struct IdentityProvidersEndpoint: Sendable {
             upstreamOrganization: members.string("organization_id"), baseURL: members.string("base_url"),
             authoritativeDomains: members.strings("authoritative_domains") ?? [])
         try members.finish()
-        let made = try await administration.createIdentityProvider(
-            wanted, in: call.organization, by: call.administrator)
-        return call.created(
-            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.createIdentityProvider(
+                wanted, in: call.organization, by: administrator)
+        } reply: { made in
+            .created(
+                made.value.id.description, Self.json(made.value), version: made.value.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -53,16 +56,22 @@ struct IdentityProvidersEndpoint: Sendable {
         update.authoritativeDomains = members.strings("authoritative_domains")
         update.status = members.word("status")
         try members.finish()
-        let done = try await administration.updateIdentityProvider(
-            id, update, if: condition, in: call.organization, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.updateIdentityProvider(
+                id, update, if: condition, in: call.organization, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private func delete(_ call: AdminCall) async throws -> Response {
         let id = try call.id("provider", of: IdentityProviderID.self)
-        let done = try await administration.deleteIdentityProvider(
-            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.deleteIdentityProvider(
+                id, if: call.requiredCondition(), in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     /// Everything but the secret, of which only is said whether there is one (T-05).

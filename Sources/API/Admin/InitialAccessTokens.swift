@@ -25,11 +25,14 @@ struct InitialAccessTokensEndpoint: Sendable {
         let wanted = NewInitialAccessToken(
             name: members.requiredString("name"), uses: members.integer("uses"), expiresAt: members.time("expires_at"))
         try members.finish()
-        let made = try await administration.createInitialAccessToken(
-            wanted, in: call.organization.id, by: call.administrator)
-        let token = made.value.token
-        return call.created(
-            token.id.description, Self.json(token, secret: made.value.secret), event: made.event)
+        return try await call.write { administrator in
+            try await administration.createInitialAccessToken(
+                wanted, in: call.organization.id, by: administrator)
+        } reply: { made in
+            let token = made.value.token
+            return .created(
+                token.id.description, Self.json(token, secret: made.shown(made.value.secret)))
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -38,9 +41,12 @@ struct InitialAccessTokensEndpoint: Sendable {
     }
 
     private func revoke(_ call: AdminCall) async throws -> Response {
-        let done = try await administration.revokeInitialAccessToken(
-            call.id("initial"), in: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.revokeInitialAccessToken(
+                call.id("initial"), in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     /// - Parameter secret: told once, in the reply that made it.

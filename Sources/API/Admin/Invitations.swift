@@ -26,11 +26,14 @@ struct InvitationsEndpoint: Sendable {
         let name = members.string("name")
         let lifetime = members.integer("expires_in_seconds")
         try members.finish()
-        let made = try await administration.createInvitation(
-            email: email, name: name, lifetimeSeconds: lifetime, in: call.organization.id, by: call.administrator)
-        let invitation = made.value.invitation
-        return call.created(
-            invitation.id.description, Self.json(invitation, link: made.value.link), event: made.event)
+        return try await call.write { administrator in
+            try await administration.createInvitation(
+                email: email, name: name, lifetimeSeconds: lifetime, in: call.organization.id, by: administrator)
+        } reply: { made in
+            let invitation = made.value.invitation
+            return .created(
+                invitation.id.description, Self.json(invitation, link: made.shown(made.value.link)))
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -38,9 +41,12 @@ struct InvitationsEndpoint: Sendable {
     }
 
     private func revoke(_ call: AdminCall) async throws -> Response {
-        let done = try await administration.revokeInvitation(
-            call.id("invitation"), in: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.revokeInvitation(
+                call.id("invitation"), in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     /// - Parameter link: told once, in the reply that made it.

@@ -32,9 +32,12 @@ struct OrganizationsEndpoint: Sendable {
         let slug = members.requiredString("slug")
         let name = members.requiredString("name")
         try members.finish()
-        let made = try await administration.createOrganization(slug: slug, name: name, by: call.administrator)
-        return call.created(
-            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.createOrganization(slug: slug, name: name, by: administrator)
+        } reply: { made in
+            .created(
+                made.value.id.description, Self.json(made.value), version: made.value.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -48,21 +51,30 @@ struct OrganizationsEndpoint: Sendable {
         update.name = members.string("name")
         _ = members.object("settings") { $0.settings(&update) }
         try members.finish()
-        let done = try await administration.updateOrganization(
-            call.organization.id, update, if: condition, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.updateOrganization(
+                call.organization.id, update, if: condition, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private func suspend(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.suspendOrganization(call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.suspendOrganization(call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private func resume(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.resumeOrganization(call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.resumeOrganization(call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     static func json(_ organization: Organization) -> [UInt8] {

@@ -41,13 +41,16 @@ struct ProgrammaticTokensEndpoint: Sendable {
         }
         try members.finish()
         guard let principal, let resource else { throw AdminError.notFound }
-        let made = try await administration.createProgrammaticToken(
-            NewProgrammaticToken(
-                name: name, principal: principal, resource: resource, scopes: scopes, expiresAt: expiresAt,
-                issuer: issuer),
-            in: call.organization.id, by: call.administrator)
-        let token = made.value.token
-        return call.created(token.id.description, Self.json(token, text: made.value.text), event: made.event)
+        return try await call.write { administrator in
+            try await administration.createProgrammaticToken(
+                NewProgrammaticToken(
+                    name: name, principal: principal, resource: resource, scopes: scopes, expiresAt: expiresAt,
+                    issuer: issuer),
+                in: call.organization.id, by: administrator)
+        } reply: { made in
+            let token = made.value.token
+            return .created(token.id.description, Self.json(token, text: made.shown(made.value.text)))
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -57,9 +60,12 @@ struct ProgrammaticTokensEndpoint: Sendable {
 
     /// Answers with what is left of it, since that is more than nothing: servers that verify offline go on.
     private func revoke(_ call: AdminCall) async throws -> Response {
-        let done = try await administration.revokeProgrammaticToken(
-            call.id("token"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), event: done.event)
+        return try await call.write { administrator in
+            try await administration.revokeProgrammaticToken(
+                call.id("token"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value))
+        }
     }
 
     /// `platform`, or the organization's id.

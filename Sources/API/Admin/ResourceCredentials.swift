@@ -30,11 +30,14 @@ struct ResourceCredentialsEndpoint: Sendable {
         let name = members.requiredString("name")
         let keys = members.value("jwks")
         try members.finish()
-        let made = try await administration.createResourceCredential(
-            name: name, keys: keys, for: resource, ownedBy: call.organization.id, by: call.administrator)
-        let credential = made.value.credential
-        return call.created(
-            credential.id.description, Self.json(credential, secret: made.value.secret), event: made.event)
+        return try await call.write { administrator in
+            try await administration.createResourceCredential(
+                name: name, keys: keys, for: resource, ownedBy: call.organization.id, by: administrator)
+        } reply: { made in
+            let credential = made.value.credential
+            return .created(
+                credential.id.description, Self.json(credential, secret: made.shown(made.value.secret)))
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -44,9 +47,12 @@ struct ResourceCredentialsEndpoint: Sendable {
     }
 
     private func delete(_ call: AdminCall) async throws -> Response {
-        let done = try await administration.deleteResourceCredential(
-            call.id("credential"), of: call.id("resource"), ownedBy: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.deleteResourceCredential(
+                call.id("credential"), of: call.id("resource"), ownedBy: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     /// - Parameter secret: told once, in the reply that made it.

@@ -40,11 +40,14 @@ struct ResourcesEndpoint: Sendable {
         wanted.tenantUnaware = members.bool("tenant_unaware") ?? wanted.tenantUnaware
         wanted.dedicatedKey = members.bool("dedicated_key") ?? wanted.dedicatedKey
         try members.finish()
-        let made = try await administration.createResource(
-            wanted, ownedBy: call.organization.id, by: call.administrator)
-        return call.created(
-            made.value.id.description, Self.json(.init(resource: made.value, isEnabled: true)),
-            version: made.value.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.createResource(
+                wanted, ownedBy: call.organization.id, by: administrator)
+        } reply: { made in
+            .created(
+                made.value.id.description, Self.json(.init(resource: made.value, isEnabled: true)),
+                version: made.value.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -66,31 +69,43 @@ struct ResourcesEndpoint: Sendable {
         update.listed = members.bool("listed")
         update.tenantUnaware = members.bool("tenant_unaware")
         try members.finish()
-        let done = try await administration.updateResource(
-            id, update, if: condition, ownedBy: call.organization.id, by: call.administrator)
-        return call.reply(
-            .ok, Self.json(.init(resource: done.value, isEnabled: done.value.status == .active)),
-            version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.updateResource(
+                id, update, if: condition, ownedBy: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(
+                Self.json(.init(resource: done.value, isEnabled: done.value.status == .active)),
+                version: done.value.version)
+        }
     }
 
     private func delete(_ call: AdminCall) async throws -> Response {
-        let done = try await administration.deleteResource(
-            call.id("resource"), if: call.condition(), ownedBy: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.deleteResource(
+                call.id("resource"), if: call.condition(), ownedBy: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     private func enable(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.enableResource(
-            call.id("resource"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.resource.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.enableResource(
+                call.id("resource"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.resource.version)
+        }
     }
 
     private func disable(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.disableResource(
-            call.id("resource"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.resource.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.disableResource(
+                call.id("resource"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.resource.version)
+        }
     }
 
     // MARK: Members

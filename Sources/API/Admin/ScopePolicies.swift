@@ -26,9 +26,12 @@ struct ScopePoliciesEndpoint: Sendable {
 
     private func create(_ call: AdminCall) async throws -> Response {
         let draft = try await StatementDocument.draft(from: call.body())
-        let made = try await administration.createScopePolicy(draft, in: call.organization.id, by: call.administrator)
-        return call.created(
-            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.createScopePolicy(draft, in: call.organization.id, by: administrator)
+        } reply: { made in
+            .created(
+                made.value.id.description, Self.json(made.value), version: made.value.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -41,20 +44,26 @@ struct ScopePoliciesEndpoint: Sendable {
         let condition = try call.requiredCondition()
         let patch = try await call.patchValue()
         guard patch.object != nil else { throw AdminError.invalid([FieldError("", "type", "This must be an object.")]) }
-        let done = try await administration.updateScopePolicy(
-            id, if: condition, in: call.organization.id, by: call.administrator
-        ) { draft in
-            try StatementDocument.draft(
-                from: Members(StatementDocument.value(of: draft).merged(with: patch), isPatch: false))
+        return try await call.write { administrator in
+            try await administration.updateScopePolicy(
+                id, if: condition, in: call.organization.id, by: administrator
+            ) { draft in
+                try StatementDocument.draft(
+                    from: Members(StatementDocument.value(of: draft).merged(with: patch), isPatch: false))
+            }
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
         }
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
     }
 
     private func delete(_ call: AdminCall) async throws -> Response {
         let id = try call.id("policy", of: ScopePolicyID.self)
-        let done = try await administration.deleteScopePolicy(
-            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.deleteScopePolicy(
+                id, if: call.requiredCondition(), in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     /// What policy would say now, and why. Writes nothing.

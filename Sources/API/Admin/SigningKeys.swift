@@ -39,9 +39,12 @@ struct SigningKeysEndpoint: Sendable {
         }
         try members.finish()
         guard let resource, let material else { throw AdminError.notFound }
-        let made = try await administration.importSigningKey(
-            material, for: resource, in: call.organization, by: call.administrator)
-        return call.created(made.value.id.description, Self.json(made.value), event: made.event)
+        return try await call.write { administrator in
+            try await administration.importSigningKey(
+                material, for: resource, in: call.organization, by: administrator)
+        } reply: { made in
+            .created(made.value.id.description, Self.json(made.value))
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -50,16 +53,22 @@ struct SigningKeysEndpoint: Sendable {
 
     private func rotate(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.rotateSigningKey(
-            call.id("key"), of: call.organization, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), event: done.event)
+        return try await call.write { administrator in
+            try await administration.rotateSigningKey(
+                call.id("key"), of: call.organization, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value))
+        }
     }
 
     private func activate(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.activateSigningKey(
-            call.id("key"), of: call.organization, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), event: done.event)
+        return try await call.write { administrator in
+            try await administration.activateSigningKey(
+                call.id("key"), of: call.organization, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value))
+        }
     }
 
     private static func json(_ key: SigningKeyRecord) -> [UInt8] {

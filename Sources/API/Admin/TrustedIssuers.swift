@@ -28,10 +28,13 @@ struct TrustedIssuersEndpoint: Sendable {
         let issuer = members.requiredString("issuer")
         let draft = Self.draft(from: &members)
         try members.finish()
-        let made = try await administration.createTrustedIssuer(
-            issuer, draft, in: call.organization, by: call.administrator)
-        return call.created(
-            made.value.id.description, Self.json(made.value), version: made.value.provider.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.createTrustedIssuer(
+                issuer, draft, in: call.organization, by: administrator)
+        } reply: { made in
+            .created(
+                made.value.id.description, Self.json(made.value), version: made.value.provider.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -44,25 +47,31 @@ struct TrustedIssuersEndpoint: Sendable {
         let condition = try call.requiredCondition()
         let patch = try await call.patchValue()
         guard patch.object != nil else { throw AdminError.invalid([FieldError("", "type", "This must be an object.")]) }
-        let done = try await administration.updateTrustedIssuer(
-            id, if: condition, in: call.organization, by: call.administrator
-        ) { draft in
-            // `jwks` is replaced as a whole: half of a key set is nobody's.
-            var document = Self.value(of: draft)
-            if patch.object?["jwks"] != nil { document["jwks"] = nil }
-            var members = Members(JSONValue.object(document).merged(with: patch), isPatch: false)
-            let edited = Self.draft(from: &members)
-            try members.finish()
-            return edited
+        return try await call.write { administrator in
+            try await administration.updateTrustedIssuer(
+                id, if: condition, in: call.organization, by: administrator
+            ) { draft in
+                // `jwks` is replaced as a whole: half of a key set is nobody's.
+                var document = Self.value(of: draft)
+                if patch.object?["jwks"] != nil { document["jwks"] = nil }
+                var members = Members(JSONValue.object(document).merged(with: patch), isPatch: false)
+                let edited = Self.draft(from: &members)
+                try members.finish()
+                return edited
+            }
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.provider.version)
         }
-        return call.reply(.ok, Self.json(done.value), version: done.value.provider.version, event: done.event)
     }
 
     private func delete(_ call: AdminCall) async throws -> Response {
         let id = try call.id("issuer", of: IdentityProviderID.self)
-        let done = try await administration.deleteTrustedIssuer(
-            id, if: call.requiredCondition(), in: call.organization.id, by: call.administrator)
-        return call.deleted(event: done.event)
+        return try await call.write { administrator in
+            try await administration.deleteTrustedIssuer(
+                id, if: call.requiredCondition(), in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
     }
 
     // MARK: JSON

@@ -34,10 +34,13 @@ struct UsersEndpoint: Sendable {
         let email = members.requiredString("email")
         let name = members.string("name")
         try members.finish()
-        let made = try await administration.createUser(
-            email: email, name: name, in: call.organization.id, by: call.administrator)
-        return call.created(
-            made.value.id.description, Self.json(made.value), version: made.value.version, event: made.event)
+        return try await call.write { administrator in
+            try await administration.createUser(
+                email: email, name: name, in: call.organization.id, by: administrator)
+        } reply: { made in
+            .created(
+                made.value.id.description, Self.json(made.value), version: made.value.version)
+        }
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
@@ -53,23 +56,32 @@ struct UsersEndpoint: Sendable {
         update.email = members.string("email")
         update.name = members.patch(string: "name")
         try members.finish()
-        let done = try await administration.updateUser(
-            id, update, if: condition, in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.updateUser(
+                id, update, if: condition, in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private func disable(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.disableUser(
-            call.id("user"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.disableUser(
+                call.id("user"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private func enable(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
-        let done = try await administration.enableUser(
-            call.id("user"), in: call.organization.id, by: call.administrator)
-        return call.reply(.ok, Self.json(done.value), version: done.value.version, event: done.event)
+        return try await call.write { administrator in
+            try await administration.enableUser(
+                call.id("user"), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
     }
 
     private func identities(_ call: AdminCall) async throws -> Response {
@@ -92,9 +104,12 @@ struct UsersEndpoint: Sendable {
         let subject = members.requiredString("subject")
         try members.finish()
         guard let provider else { throw AdminError.notFound }
-        let made = try await administration.linkIdentity(
-            subject, at: provider, provider: population, to: id, in: call.organization.id, by: call.administrator)
-        return call.reply(.created, Self.json(made.value), event: made.event)
+        return try await call.write { administrator in
+            try await administration.linkIdentity(
+                subject, at: provider, provider: population, to: id, in: call.organization.id, by: administrator)
+        } reply: { made in
+            .created(nil, Self.json(made.value))
+        }
     }
 
     /// The newest 200 sign-ins that wait for an administrator.

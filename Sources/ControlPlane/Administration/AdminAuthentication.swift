@@ -50,7 +50,7 @@ package struct AdminAuthentication: Sendable {
             }
         }
         await noteUse(of: key, at: now)
-        return Administrator(key: key, request: request, now: now)
+        return Administrator(key: key, provenBy: credential.secret, request: request, now: now)
     }
 
     /// Writes down a refusal by which an authenticated key was kept from what it may not do; other errors are no denials.

@@ -63,6 +63,7 @@ package struct Administration: Sendable {
     package var programmaticTokens: ProgrammaticTokenStore { ProgrammaticTokenStore(database: database) }
     package var adminKeys: AdminKeyStore { AdminKeyStore(database: database) }
     package var signingKeys: SigningKeyStore { SigningKeyStore(database: database) }
+    var idempotency: IdempotencyStore { IdempotencyStore(database: database) }
     package var auditLog: AuditLog { AuditLog(database: database) }
 }
 
@@ -71,12 +72,17 @@ package struct Administrator: Sendable {
     package let actor: AuditEvent.Actor
     /// The key that was proven; nil for the system itself.
     package let key: AdminKey?
+    /// What the key was proven by.
+    package let credential: Secret?
     package let request: AuditEvent.RequestInfo?
     package let now: Date
+    /// How the write of this request is meant.
+    package var terms = WriteTerms()
 
-    package init(key: AdminKey, request: AuditEvent.RequestInfo, now: Date) {
+    package init(key: AdminKey, provenBy credential: Secret, request: AuditEvent.RequestInfo, now: Date) {
         actor = .adminKey(key.id)
         self.key = key
+        self.credential = credential
         self.request = request
         self.now = now
     }
@@ -85,8 +91,16 @@ package struct Administrator: Sendable {
     package init(system name: String, now: Date) {
         actor = .system(name)
         key = nil
+        credential = nil
         request = nil
         self.now = now
+    }
+
+    /// The same, for what has to be done besides the write that was asked for, in a transaction of its own.
+    var besides: Administrator {
+        var other = self
+        other.terms = WriteTerms()
+        return other
     }
 
     /// Whether it acts for the platform rather than for one organization.
@@ -106,7 +120,11 @@ package struct Administrator: Sendable {
 /// A committed change: the new state, and the event that records it.
 package struct Administered<Value: Sendable>: Sendable {
     package let value: Value
-    package let event: EventID
+    /// Nil after a dry run: the state is what it would have become.
+    package let event: EventID?
+
+    /// What may be shown only where it works: a secret of a dry run opens nothing, or would open what nobody stored.
+    package func shown<Shown>(_ secret: Shown?) -> Shown? { event == nil ? nil : secret }
 }
 
 /// What a use case did inside its transaction, and what the log says of it.
@@ -114,6 +132,8 @@ struct AdminChange<Value: Sendable>: Sendable {
     let value: Value
     let type: AuditEventType
     let target: AuditEvent.Target
+    /// Whom it touches besides.
+    var otherTargets: [AuditEvent.Target] = []
     var changes: [AuditEvent.Change] = []
     /// The OAuth client concerned, by its wire id.
     var client: String?
@@ -131,25 +151,41 @@ struct AdminChange<Value: Sendable>: Sendable {
 struct LostUpdate: Error {}
 
 extension Administration {
-    /// The one transaction of a use case: change, epoch, event, COMMIT.
+    /// The one transaction of a use case: change, epoch, event, the reply where it has to be kept, COMMIT. A dry run does
+    /// the same and rolls back.
+    ///
+    /// - Throws: ``AdminError/idempotencyKeyInFlight``, ``AdminError/idempotencyKeyReused``, ``RepeatedRequest``.
     func administer<Value: Sendable>(
         _ organization: OrganizationID, by administrator: Administrator,
         _ change: @Sendable (PostgresTransaction) async throws -> AdminChange<Value>
     ) async throws -> Administered<Value> {
         let id = EventID.make(at: administrator.now, random)
+        let terms = administrator.terms
         let done: AdminChange<Value>
         do {
             done = try await database.transaction(organization, events: [id]) { transaction in
+                if let once = terms.once, !terms.isDryRun {
+                    try await begin(once, for: organization, at: administrator.now, transaction)
+                }
                 let done = try await change(transaction)
                 if done.isCached { try await organizations.bumpEpoch(of: organization, in: transaction) }
                 let event = AuditEvent(
                     done.type, organization: organization, id: id, time: administrator.now, actor: administrator.actor,
-                    targets: [done.target], client: done.client, scopes: done.scopes?.sorted(),
+                    targets: [done.target] + done.otherTargets, client: done.client, scopes: done.scopes?.sorted(),
                     audience: done.audience.map { [$0] }, token: done.token?.description, changes: done.changes,
                     request: administrator.request, policy: done.policy, metadata: done.metadata)
                 try await transaction.query(event.outboxEvent(random).insertion)
+                if let once = terms.once {
+                    let reply = try once.reply(done.value, id)
+                    if !terms.isDryRun {
+                        try await keep(reply, of: once, for: organization, at: administrator.now, transaction)
+                    }
+                }
+                if terms.isDryRun { throw DryRun(outcome: done.value) }
                 return done
             }
+        } catch let dryRun as DryRun<Value> {
+            return Administered(value: dryRun.outcome, event: nil)
         } catch let error as PostgresError where error.isForeignKeyViolation {
             throw AdminError.conflict("Something this refers to was removed meanwhile.")
         }

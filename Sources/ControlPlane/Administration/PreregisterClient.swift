@@ -53,7 +53,9 @@ extension Administration {
                 isCached: false)
         }
         // What somebody decided about does not go by itself any more.
-        if client.expiresAt != nil { try await clients.keep(client.id, in: client.registry) }
+        if client.expiresAt != nil, !administrator.terms.isDryRun {
+            try await clients.keep(client.id, in: client.registry)
+        }
         return done
     }
 
@@ -69,6 +71,7 @@ extension Administration {
         if let known = try await clients.find(document: text, in: .platform) { return known }
         let document = try await document(at: text, in: .platform, using: documents, by: administrator)
         let client = documents.client(of: document, in: .platform, isPreregistered: false, at: administrator.now)
+        if administrator.terms.isDryRun { return client }
         let event = AuditEvent(
             .clientRegistered, organization: .platform, id: EventID.make(at: administrator.now, random),
             time: administrator.now, actor: administrator.actor, targets: [client.auditTarget], client: client.wireID,

@@ -70,13 +70,20 @@ extension Administration {
         }
         let order = try await check(wanted, home, platform, administrator)
         guard let key = order.issuer.programmaticKey(for: order.resource, owner: order.owner) else {
+            guard !administrator.terms.isDryRun else {
+                throw AdminError.conflict(
+                    "The issuer has no key for such tokens yet; the first token that is made makes it.")
+            }
             try await makeKey(for: order, administrator)
             return nil
         }
-        guard
+        if !administrator.terms.isDryRun {
             // A key that was just retired stays published long enough because of this, or else does not sign.
-            try await signingKeys.extendNeed(of: key.record.id, in: key.record.owner, until: order.expiresAt)
-        else { return nil }
+            guard
+                try await signingKeys.extendNeed(
+                    of: key.record.id, in: key.record.owner, until: order.expiresAt)
+            else { return nil }
+        }
         let id = TokenID.make(at: administrator.now, random)
         let issuedAt = Int(administrator.now.timeIntervalSince1970)
         let expiresAt = Int(order.expiresAt.timeIntervalSince1970)

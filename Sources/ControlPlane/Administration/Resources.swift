@@ -102,7 +102,7 @@ extension Administration {
                 !old.dedicatedKey || !old.isShared || wanted.tenantUnaware, "/tenant_unaware", "fixed",
                 "A shared resource with an imported key cannot tell organizations apart.")
             try checks.finish()
-            return try await replace(old, by: wanted, as: .resourceUpdated, administrator)
+            return try await replace(old, by: wanted, as: .resourceUpdated, administrator) { $0 }
         }
         try await ensureSigningKeys(for: done.value, by: administrator)
         return done
@@ -130,9 +130,9 @@ extension Administration {
                 let old = try await ownResource(own.id, of: organization)
                 var wanted = old
                 wanted.status = isOpen ? .active : .disabled
-                let done = try await replace(old, by: wanted, as: type, administrator)
-                return Administered(
-                    value: VisibleResource(resource: done.value, isEnabled: isOpen), event: done.event)
+                return try await replace(old, by: wanted, as: type, administrator) {
+                    VisibleResource(resource: $0, isEnabled: isOpen)
+                }
             }
         }
         // Shared ones need not be listed to be enabled: who knows the id was told it by the platform.
@@ -181,16 +181,17 @@ extension Administration {
         return found
     }
 
-    private func replace(
-        _ old: Resource, by wanted: Resource, as type: AuditEventType, _ administrator: Administrator
-    ) async throws -> Administered<Resource> {
+    private func replace<Value: Sendable>(
+        _ old: Resource, by wanted: Resource, as type: AuditEventType, _ administrator: Administrator,
+        outcome: @Sendable (Resource) -> Value
+    ) async throws -> Administered<Value> {
         try await administer(old.owner, by: administrator) { transaction in
             guard let stored = try await resources.update(wanted, at: administrator.now, in: transaction) else {
                 throw LostUpdate()
             }
             return AdminChange(
-                value: stored, type: type, target: stored.auditTarget, changes: .between(old.facts, stored.facts),
-                isCached: true)
+                value: outcome(stored), type: type, target: stored.auditTarget,
+                changes: .between(old.facts, stored.facts), isCached: true)
         }
     }
 

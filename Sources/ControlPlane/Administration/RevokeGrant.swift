@@ -15,18 +15,17 @@ extension Administration {
     package func revokeGrant(
         _ id: GrantID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Grant> {
-        let grant = try await grant(id, of: organization)
-        let event = AuditEvent(
-            .grantRevoked, organization: organization, id: EventID.make(at: administrator.now, random),
-            time: administrator.now, actor: administrator.actor,
-            targets: [
-                AuditEvent.Target(type: "grant", id: id.description),
-                AuditEvent.Target(type: "user", id: grant.user.description),
-            ],
-            client: grant.client.description, scopes: grant.scope, request: administrator.request)
-        let outcome = try await grants.revoke(
-            id, in: organization, because: "administrator", recording: event.outboxEvent(random))
-        guard outcome.isDone else { throw AdminError.conflict("This connection ended before.") }
-        return Administered(value: try await self.grant(id, of: organization), event: event.id)
+        _ = try await grant(id, of: organization)
+        return try await administer(organization, by: administrator) { transaction in
+            guard
+                let ended = try await grants.revoke(id, in: organization, because: "administrator", in: transaction)
+            else { throw AdminError.conflict("This connection ended before.") }
+            var change = AdminChange(
+                value: ended, type: .grantRevoked, target: AuditEvent.Target(type: "grant", id: id.description),
+                changes: [], client: ended.client.description, isCached: false)
+            change.otherTargets = [AuditEvent.Target(type: "user", id: ended.user.description)]
+            change.scopes = ended.scope
+            return change
+        }
     }
 }

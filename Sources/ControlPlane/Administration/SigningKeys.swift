@@ -18,7 +18,7 @@ extension Administration {
     /// RSA keys are made behind the request's back, since one takes up to a second; until then the resource issues nothing.
     /// Those for programmatic tokens wait until somebody wants such a token: most organizations never do.
     func ensureSigningKeys(for resource: Resource, by administrator: Administrator) async throws {
-        guard !resource.dedicatedKey else { return }
+        guard !resource.dedicatedKey, !administrator.terms.isDryRun else { return }
         for issuer in resource.acceptedIssuers {
             if resource.algorithm == .rs256 {
                 makeRSAKeyLater(for: .access, of: issuer, by: administrator)
@@ -65,7 +65,7 @@ extension Administration {
         let key = try await newSigningKey(
             algorithm, for: purpose, of: owner, at: administrator.now + (ContinuousClock.now - asked).seconds)
         do {
-            _ = try await administer(issuer, by: administrator) { transaction in
+            _ = try await administer(issuer, by: administrator.besides) { transaction in
                 // Another node may have found none at the same moment.
                 let keys = try await signingKeys.hold(of: issuer, in: transaction)
                 guard !keys.canSign(with: algorithm, for: purpose) else { throw LostUpdate() }
