@@ -1,59 +1,8 @@
 package import Foundation
-package import Keys
+import Keys
 package import Logging
 import ServiceLifecycle
 import Synchronization
-
-/// All that decisions need to know about one organization, read at one epoch: everything but people and clients.
-package final class TenantSnapshot: Sendable {
-    package let organization: Organization
-    package let epoch: Int64
-    /// Its own resources.
-    package let resources: [Resource]
-    /// Shared resources it enabled.
-    package let admittedResources: Set<ResourceID>
-    package let policy: [ScopePolicyStatement]
-    /// What signs people in, and what else vouches for them.
-    package let identityProviders: [IdentityProviderRecord]
-    package let trustedIssuers: [TrustedIssuer]
-    package let signingKeys: [UnsealedSigningKey]
-    /// With which its own resources ask about tokens.
-    package let resourceCredentials: [ResourceCredentialID: ResourceCredential]
-
-    package init(
-        organization: Organization, epoch: Int64, resources: [Resource], admittedResources: Set<ResourceID>,
-        policy: [ScopePolicyStatement], identityProviders: [IdentityProviderRecord],
-        trustedIssuers: [TrustedIssuer] = [], signingKeys: [UnsealedSigningKey],
-        resourceCredentials: [ResourceCredential] = []
-    ) {
-        self.organization = organization
-        self.epoch = epoch
-        self.resources = resources
-        self.admittedResources = admittedResources
-        self.policy = policy
-        self.identityProviders = identityProviders
-        self.trustedIssuers = trustedIssuers
-        self.signingKeys = signingKeys
-        self.resourceCredentials = Dictionary(uniqueKeysWithValues: resourceCredentials.map { ($0.id, $0) })
-    }
-}
-
-/// A signing key ready for use.
-package struct UnsealedSigningKey: Sendable {
-    package let record: SigningKeyRecord
-    package let verification: VerificationKey
-    /// nil while only the public half is known.
-    package let signing: SigningKey?
-    /// Signs access tokens, with their header ready (RFC 9068 §2.1).
-    package let accessTokenSigner: JWSSigner?
-
-    package init(record: SigningKeyRecord, verification: VerificationKey, signing: SigningKey?) {
-        self.record = record
-        self.verification = verification
-        self.signing = signing
-        accessTokenSigner = signing.map { JWSSigner(key: $0, keyID: record.kid, type: "at+jwt") }
-    }
-}
 
 /// What this node remembers of organizations and clients, and for how long it may believe it.
 ///
@@ -340,44 +289,5 @@ extension TenantCatalog: Service {
                 try? await Task.sleep(for: self.settings.pollInterval)
             }
         }
-    }
-}
-
-/// A bounded dictionary that forgets what was not used lately.
-///
-/// Two generations: when the young one is half of the capacity it becomes the old one, and what the old one held and
-/// nobody asked for is dropped. Constant time, no links between entries.
-package struct RecentlyUsed<Key: Hashable, Value> {
-    private var young: [Key: Value] = [:]
-    private var old: [Key: Value] = [:]
-    private let capacity: Int
-
-    package init(capacity: Int) {
-        self.capacity = max(2, capacity)
-    }
-
-    package mutating func value(of key: Key) -> Value? {
-        if let value = young[key] { return value }
-        guard let value = old.removeValue(forKey: key) else { return nil }
-        insert(value, for: key)
-        return value
-    }
-
-    package mutating func insert(_ value: Value, for key: Key) {
-        old[key] = nil
-        young[key] = value
-        if young.count > capacity / 2 {
-            old = young
-            young = [:]
-        }
-    }
-
-    package mutating func remove(_ key: Key) {
-        young[key] = nil
-        old[key] = nil
-    }
-
-    package func contains(_ key: Key) -> Bool {
-        young[key] != nil || old[key] != nil
     }
 }
