@@ -56,10 +56,7 @@ package enum InternalAPI {
                     }
                 }
             }
-            return Response(
-                status: report.isReady ? .ok : .serviceUnavailable,
-                headers: [.contentType: "application/json", .cacheControl: "no-store"],
-                body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+            return Response.json(body, report.isReady ? .ok : .serviceUnavailable)
         }
         router.get("metrics") { _, _ in
             text(metrics(), type: "text/plain; version=0.0.4; charset=utf-8")

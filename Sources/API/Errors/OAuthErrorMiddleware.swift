@@ -4,7 +4,6 @@ import HTTPTypes
 import Hummingbird
 import Keys
 import Logging
-import NIOCore
 
 /// Renders every failure below it as an OAuth error (RFC 6749 §5.2): JSON, `no-store`, and nothing a client should not see.
 ///
@@ -88,9 +87,7 @@ struct OAuthErrorMiddleware: RouterMiddleware {
             json.string("error", code.rawValue)
             json.string("error_description", description.inErrorDescription)
         }
-        return Response(
-            status: status, headers: [.contentType: "application/json", .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        return .json(body, status)
     }
 }
 

@@ -2,7 +2,6 @@ import ControlPlane
 import HTTPTypes
 import Hummingbird
 import Keys
-import NIOCore
 import Tenancy
 
 /// One failure as `application/problem+json` tells it (RFC 9457 §3).
@@ -94,9 +93,7 @@ struct Problem: Sendable {
                     })
             }
         }
-        var response = Response(
-            status: status, headers: [.contentType: "application/problem+json", .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        var response = Response.json(body, status, type: "application/problem+json")
         response.headers.append(contentsOf: headers)
         return response
     }

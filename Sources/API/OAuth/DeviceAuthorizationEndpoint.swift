@@ -1,8 +1,6 @@
 import ControlPlane
-import HTTPTypes
 import Hummingbird
 import Keys
-import NIOCore
 import Tenancy
 
 /// `POST I/oauth/device_authorization` (RFC 8628 §3.1), at organization issuers that want it; nothing elsewhere.
@@ -38,8 +36,6 @@ struct DeviceAuthorizationEndpoint: Sendable {
             json.int("expires_in", Int(issued.lifetime.components.seconds))
             json.int("interval", Int(issued.interval.components.seconds))
         }
-        return Response(
-            status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        return .json(body)
     }
 }

@@ -2,7 +2,6 @@ import ControlPlane
 import CoreMetrics
 import HTTPTypes
 import Hummingbird
-import NIOCore
 import Tenancy
 
 /// `POST I/oauth/introspect` (RFC 7662 §2). For servers: no page of a browser may call it.
@@ -40,10 +39,10 @@ struct IntrospectionEndpoint: Sendable {
             count(answer)
             if answer == .inactive { try await limits.missed(call) }
             guard Self.wantsJWT(request) else {
-                return Self.response("application/json", ByteBuffer(bytes: answer.body))
+                return .json(answer.body)
             }
             let signed = try introspection.signed(answer, for: caller, by: context.issuer, at: now)
-            return Self.response(Self.signedType, ByteBuffer(string: signed))
+            return .json(Array(signed.utf8), type: Self.signedType)
         } catch let error as OAuthError {
             refusals.increment()
             throw error
@@ -57,12 +56,6 @@ struct IntrospectionEndpoint: Sendable {
         request.headers[values: .accept].contains { header in
             header.split(separator: ",").contains { MediaTypeName(String($0))?.essence == signedType }
         }
-    }
-
-    private static func response(_ type: String, _ body: ByteBuffer) -> Response {
-        Response(
-            status: .ok, headers: [.contentType: type, .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: body))
     }
 
     private func count(_ answer: Introspection.Answer) {

@@ -1,8 +1,6 @@
 import ControlPlane
-import HTTPTypes
 import Hummingbird
 import Keys
-import NIOCore
 import Tenancy
 
 /// `POST I/oauth/par` (RFC 9126 §2).
@@ -39,8 +37,6 @@ struct PushedAuthorizationEndpoint: Sendable {
             json.string("request_uri", accepted.requestURI)
             json.int("expires_in", Int(accepted.lifetime.components.seconds))
         }
-        return Response(
-            status: .created, headers: [.contentType: "application/json", .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        return .json(body, .created)
     }
 }

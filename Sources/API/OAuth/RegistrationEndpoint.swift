@@ -3,7 +3,6 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Keys
-import NIOCore
 import Tenancy
 
 /// `POST I/oauth/register`: dynamic client registration (RFC 7591 §3); and below it each client's own place, where it
@@ -113,9 +112,6 @@ struct RegistrationEndpoint: Sendable {
             if let uri = client.policyURI { json.string("policy_uri", uri) }
             if let uri = client.tosURI { json.string("tos_uri", uri) }
         }
-        return Response(
-            status: status,
-            headers: [.contentType: "application/json", .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        return .json(body, status)
     }
 }

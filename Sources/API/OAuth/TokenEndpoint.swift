@@ -1,8 +1,6 @@
 import ControlPlane
-import HTTPTypes
 import Hummingbird
 import Keys
-import NIOCore
 import Tenancy
 
 /// `POST I/oauth/token` (RFC 6749 §3.2; OAuth 2.1 §3.2).
@@ -113,9 +111,6 @@ struct TokenResponse: Sendable {
             if let idToken = tokens.idToken { json.string("id_token", idToken) }
             json.string("scope", tokens.scope)
         }
-        response = Response(
-            status: .ok,
-            headers: [.contentType: "application/json", .cacheControl: "no-store"],
-            body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+        response = .json(body)
     }
 }

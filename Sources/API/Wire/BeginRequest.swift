@@ -1,38 +1,11 @@
 import Audit
-package import ControlPlane
+import ControlPlane
 import Foundation
 import HTTPTypes
 import Hummingbird
 import Keys
 import Logging
 import Tenancy
-
-/// What an operator says about the way requests come in.
-package struct EdgeSettings: Sendable {
-    /// The public URL `P`, without a trailing slash. The only source of names and links; `Host` and `Forwarded` are not
-    /// believed (RFC 8414 §6.2).
-    package var publicURL: String
-    /// Proxies whose `X-Forwarded-For` is believed. Nobody else's is.
-    package var trustedProxies: [AddressRange]
-
-    package init(publicURL: String, trustedProxies: [AddressRange] = []) {
-        self.publicURL = publicURL
-        self.trustedProxies = trustedProxies
-    }
-
-    /// Whether browsers reach us over TLS; else the public URL is on loopback.
-    var isSecure: Bool { publicURL.hasPrefix("https://") }
-
-    /// Path of the public URL: empty, or `/` and more without a trailing slash.
-    var basePath: String {
-        guard let mark = publicURL.range(of: "://") else { return "" }
-        let rest = publicURL[mark.upperBound...]
-        return rest.firstIndex(of: "/").map { String(rest[$0...]) } ?? ""
-    }
-
-    /// Origin of the public URL as browsers send it (RFC 6454 §6.2).
-    var origin: String { String(publicURL.dropLast(basePath.count)) }
-}
 
 /// The outermost layer: gives a request its id, moment and description, and its reply the headers every reply has.
 struct BeginRequest: RouterMiddleware {
@@ -115,64 +88,4 @@ enum TraceParent {
     private static func isHexadecimal(_ byte: UInt8) -> Bool {
         (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
     }
-}
-
-/// Lets only the plain spelling of a path through; every other answers 404.
-///
-/// The router would find `/oauth/token` also for `//oauth//token/`, and a proxy in front may read `%2e%2e`, `;` or `\`
-/// in its own way. No path of ours needs any of these, so two readers can never disagree about one.
-struct PlainPaths: RouterMiddleware {
-    func handle(
-        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
-    ) async throws -> Response {
-        guard let target = request.head.path, Self.isPlain(target.utf8.prefix { $0 != UInt8(ascii: "?") }) else {
-            throw HTTPError(.notFound)
-        }
-        return try await next(request, context)
-    }
-
-    static func isPlain(_ path: some Sequence<UInt8>) -> Bool {
-        var length = 0
-        /// Length of the segment so far, and whether it is all dots.
-        var segment = 0
-        var isDots = true
-        for byte in path {
-            if length == 0 {
-                guard byte == UInt8(ascii: "/") else { return false }
-            } else if byte == UInt8(ascii: "/") {
-                guard segment > 0, !(isDots && segment <= 2) else { return false }
-                segment = 0
-                isDots = true
-            } else {
-                guard allowed[Int(byte)] else { return false }
-                segment += 1
-                isDots = isDots && byte == UInt8(ascii: ".")
-            }
-            length += 1
-        }
-        // The root, or a last segment that is neither empty nor dots.
-        return length == 1 || (segment > 0 && !(isDots && segment <= 2))
-    }
-
-    /// RFC 3986's path characters without `%` and `;`.
-    private static let allowed: [Bool] = (0...255).map { byte in
-        switch UInt8(byte) {
-        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
-        default: "-._~:@!$&'()*+,=".utf8.contains(UInt8(byte))
-        }
-    }
-}
-
-extension HTTPField.Name {
-    static func named(_ name: String) -> HTTPField.Name {
-        guard let field = HTTPField.Name(name) else { preconditionFailure("\(name) is no header name") }
-        return field
-    }
-
-    static let requestID = named("Request-Id")
-    static let xForwardedFor = named("X-Forwarded-For")
-    static let referrerPolicy = named("Referrer-Policy")
-    static let xFrameOptions = named("X-Frame-Options")
-    static let crossOriginOpenerPolicy = named("Cross-Origin-Opener-Policy")
-    static let secFetchSite = named("Sec-Fetch-Site")
 }

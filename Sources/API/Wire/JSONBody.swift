@@ -1,4 +1,3 @@
-import Foundation
 import Hummingbird
 import Keys
 import NIOCore
@@ -14,8 +13,6 @@ struct JSONBody: Sendable {
     /// Why a body was not read. Which error of which protocol it becomes, its endpoint knows.
     enum Refusal: Error, Sendable { case mediaType, tooLarge, malformed }
 
-    private let bytes: [UInt8]
-    /// The value, for callers that want to see members as they came.
     let value: JSONValue
 
     /// - Parameter mediaTypes: accepted types, lower case.
@@ -53,16 +50,6 @@ struct JSONBody: Sendable {
             throw .malformed
         }
         guard !value.holdsNUL else { throw .malformed }
-        self.bytes = bytes
-    }
-
-    /// The value as a type of ours. The text was checked before, so Foundation's lenient reading cannot surprise.
-    ///
-    /// - Throws: `DecodingError`.
-    func decode<Value: Decodable>(_ type: Value.Type = Value.self) throws -> Value {
-        let decoder = JSONDecoder()
-        decoder.dateDecodingStrategy = .iso8601
-        return try decoder.decode(type, from: Data(bytes))
     }
 }
 

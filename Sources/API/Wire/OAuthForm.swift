@@ -133,69 +133,10 @@ struct OAuthForm: Sendable {
     }
 }
 
-/// A `Content-Type`, as far as it decides how bytes are read (RFC 9110 §8.3.1).
-struct MediaTypeName {
-    /// Type and subtype, lower case.
-    let essence: String
-    /// No charset is named, or UTF-8 is.
-    let isUTF8: Bool
-
-    init?(_ header: String?) {
-        guard let header else { return nil }
-        var parts = header.lowercased().split(separator: ";", omittingEmptySubsequences: false)[...]
-        essence = parts.removeFirst().trimmingSpace
-        isUTF8 = parts.map(\.trimmingSpace).filter { $0.hasPrefix("charset=") }.allSatisfy { parameter in
-            ["utf-8", "\"utf-8\"", "utf8"].contains(parameter.dropFirst("charset=".count))
-        }
-    }
-}
-
-extension Substring {
-    /// The text without spaces and tabs at its ends.
-    fileprivate var trimmingSpace: String {
-        var text = self
-        while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
-        while let last = text.last, last == " " || last == "\t" { text.removeLast() }
-        return String(text)
-    }
-}
-
 extension Request {
     /// The query string as it was sent, without its question mark; empty when there is none.
     var rawQuery: String {
         guard let target = head.path, let mark = target.utf8.firstIndex(of: UInt8(ascii: "?")) else { return "" }
         return String(target[target.index(after: mark)...].prefix { $0 != "#" })
     }
-
-    /// The body as one buffer.
-    ///
-    /// - Throws: 413 when it is longer than `limit` bytes; one that says so itself is not read at all.
-    func wholeBody(upTo limit: Int) async throws -> ByteBuffer {
-        if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit {
-            throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
-        }
-        let deadline = ContinuousClock.now + Self.bodyDeadline
-        var whole = ByteBuffer()
-        do {
-            for try await part in body {
-                guard whole.readableBytes + part.readableBytes <= limit else {
-                    throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
-                }
-                // A body that drips holds memory for as long as it likes (P-03).
-                guard ContinuousClock.now < deadline else {
-                    throw HTTPError(.requestTimeout, headers: [.connection: "close"])
-                }
-                whole.writeImmutableBuffer(part)
-            }
-        } catch let error as HTTPError {
-            throw error
-        } catch {
-            // The other side hung up in the middle: nothing of ours failed.
-            throw HTTPError(.badRequest, headers: [.connection: "close"])
-        }
-        return whole
-    }
-
-    /// How long a body may take.
-    private static var bodyDeadline: Duration { .seconds(15) }
 }
