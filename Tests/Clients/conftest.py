@@ -30,6 +30,7 @@ from gatehouse_demo.pages import Person  # noqa: E402
 from gatehouse_demo.sandbox import Outbox  # noqa: E402
 from gatehouse_demo.stack import Ports, Process, Stack  # noqa: E402
 from oauth import Issuer  # noqa: E402
+from walk import Walk  # noqa: E402
 
 
 def pytest_collection_modifyitems(config, items) -> None:
@@ -188,6 +189,13 @@ def deployment():
         if not os.environ.get("GATEHOUSE_TEST_KEEP"):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(data, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser(deployment):
+    """alice, signed in once: further codes take her two clicks."""
+    with Walk(deployment, deployment.person("alice")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,15 +13,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from forge import Genuine, decoded
-from walk import Walk, told_code
+from walk import told_code
 
 EPOCH_BOUND = 1.0
-
-
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
 
 
 def connect(issuer, browser, client: str, **changes) -> dict:

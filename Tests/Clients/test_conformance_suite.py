@@ -10,7 +10,6 @@ import httpx
 import pytest
 from gatehouse_demo.chatgpt import claims
 from oauth import challenge
-from walk import Walk
 
 REDIRECT_URI = "http://127.0.0.1:54321/callback"
 
@@ -38,12 +37,6 @@ def test_authorization_server_metadata_endpoint(deployment, http, name):
             assert isinstance(document[member], str) and urlsplit(document[member]).netloc
         assert "code" in document["response_types_supported"]
         assert "S256" in document["code_challenge_methods_supported"]
-
-
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
 
 
 @pytest.mark.parametrize("name", ["acme", "platform"])

@@ -11,16 +11,10 @@ from authlib.integrations.requests_client import OAuth2Session
 from fastmcp.server.auth.providers.introspection import IntrospectionTokenVerifier
 from forge import Genuine, forgeries
 from oauth import REDIRECT_URI
-from walk import Walk, told_code
+from walk import told_code
 
 NODE_BOUND = 1.0
 INACTIVE = b'{"active":false}'
-
-
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,8 @@ from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
 from gatehouse_demo.chatgpt import claims
 from oauth import REDIRECT_URI
 from requests_oauthlib import OAuth2Session as OAuthlibSession
-from walk import Walk
 
 METHODS = ["none", "client_secret_basic", "client_secret_post"]
-
-
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
 
 
 @pytest.fixture(params=METHODS)

@@ -11,19 +11,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from fastmcp import Client
 from forge import Genuine, rs256, signed
-from walk import Walk, told_code
+from walk import told_code
 
 SERVERS = ["shared", "acme", "plain"]
 INITIALIZE = {
     "jsonrpc": "2.0", "id": 1, "method": "initialize",
     "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
 }
-
-
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -31,12 +31,6 @@ def register(deployment, **members) -> str:
         return admin.post(f"/v1/organizations/{deployment.organizations['acme']}/clients", body)["client_id"]
 
 
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as browser:
-        yield browser
-
-
 def code(browser: Walk, issuer: Issuer, client: str, **parameters) -> Code:
     """A code of whoever is at the browser, with or without pages between."""
     query, verifier = issuer.query(client, **parameters)

@@ -16,12 +16,6 @@ from walk import Walk, told_code
 
 
 @pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def client(deployment) -> str:
     return deployment.platform.register()
 

@@ -13,7 +13,7 @@ from dpop import Prover
 from evidence import source
 from gatehouse_demo.admin import Admin
 from oauth import REDIRECT_URI, Code, Issuer, told
-from walk import Walk, text_of
+from walk import text_of
 
 PREFIX = "urn:ietf:params:oauth:request_uri:"
 
@@ -56,12 +56,6 @@ def confidential(deployment) -> dict:
         body = {"name": "Back office", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method":
                 "client_secret_basic"}
         return admin.post(f"/v1/organizations/{deployment.organizations['acme']}/clients", body)
-
-
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("name", ["platform", "acme"])

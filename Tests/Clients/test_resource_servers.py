@@ -12,17 +12,11 @@ import pytest
 from fastmcp.server.auth.providers.introspection import IntrospectionTokenVerifier
 from fastmcp.server.auth.providers.jwt import JWTVerifier
 from gatehouse_demo.chatgpt import claims
-from walk import Walk, told_code
+from walk import told_code
 
 NODE_BOUND = 1.0
 INACTIVE = b'{"active":false}'
 SIGNED = "application/token-introspection+jwt"
-
-
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -38,13 +38,6 @@ def client(deployment) -> str:
     return deployment.platform.register()
 
 
-@pytest.fixture(scope="module")
-def browser(deployment):
-    """alice, signed in once: further codes take her two clicks."""
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
-
-
 @pytest.fixture
 def code(deployment, client, browser):
     """Makes codes of alice for the module's client, or for another."""

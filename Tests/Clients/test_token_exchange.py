@@ -60,12 +60,6 @@ def client(deployment, base) -> dict:
     return register(deployment, base)
 
 
-@pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as made:
-        yield made
-
-
 def proven(client: dict) -> dict[str, str]:
     secret = {"client_secret": client["client_secret"]} if client.get("client_secret") else {}
     return {"client_id": client["client_id"], **secret}

@@ -15,12 +15,6 @@ from walk import Walk
 
 
 @pytest.fixture(scope="module")
-def browser(deployment):
-    with Walk(deployment, deployment.person("alice")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def client(deployment) -> str:
     return deployment.acme.register()
 

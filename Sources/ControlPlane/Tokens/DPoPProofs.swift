@@ -15,7 +15,7 @@ package struct DPoPProofs: Sendable {
     private let random: RandomBytes
 
     /// `dpop_signing_alg_values_supported`.
-    package static let algorithms = ["ES256", "EdDSA", "RS256"]
+    package static let algorithms = SigningAlgorithm.allCases.map(\.rawValue)
 
     package init(nonces: DPoPNonces, redis: RedisClient, refusals: RefusalLog, random: RandomBytes) {
         self.nonces = nonces
