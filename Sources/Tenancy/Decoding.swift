@@ -10,6 +10,13 @@ extension Row {
         Identifier(try decode(column, as: UUID.self))
     }
 
+    /// A column of identifiers of one kind.
+    package func ids<Kind>(_ column: String, of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws
+        -> [Identifier<Kind>]
+    {
+        try decode(column, as: [UUID].self).map { Identifier($0) }
+    }
+
     /// A column of a closed set of words.
     package func word<Word: RawRepresentable>(_ column: String, of type: Word.Type = Word.self) throws -> Word
     where Word.RawValue == String {

@@ -51,6 +51,8 @@ package struct GrantStore: Sendable {
         package let admission: ClientAdmission.Status
         /// ``ClientAdmission/keysDigest``
         package let admittedKeys: [UInt8]?
+        /// Of the grant's user.
+        package let membership: DatedMembership
     }
 
     // Statuses come by sub-selects, not joins: no planner, however young its statistics, can then begin anywhere but at
@@ -63,11 +65,12 @@ package struct GrantStore: Sendable {
                g.expires_at,
                (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = g.user_id) AS user_status,
                (SELECT a.status || coalesce(':' || encode(a.keys_digest, 'base64'), '') FROM client_admission a
-                 WHERE a.organization_id = $1 AND a.client_id = g.client_id) AS admission
+                 WHERE a.organization_id = $1 AND a.client_id = g.client_id) AS admission,
+               \(DatedMembership.columns(of: "g.user_id"))
           FROM "grant" g WHERE g.organization_id = $1 AND g.id = $2
         """, [.uuid, .uuid])
 
-    /// Reads a grant, its user and its client's admission in one statement.
+    /// Reads a grant, its user with what they belong to, and its client's admission in one statement.
     package func state(of grant: GrantID, in organization: OrganizationID) async throws -> State? {
         try await database.read(organization, Self.stateStatement([.uuid(organization.uuid), .uuid(grant.uuid)])) {
             row in
@@ -78,7 +81,8 @@ package struct GrantStore: Sendable {
                 grant: try Grant(row: row),
                 user: try row.decode("user_status", as: String?.self).flatMap(User.Status.init) ?? .disabled,
                 admission: admission.first.flatMap { ClientAdmission.Status(rawValue: String($0)) } ?? .denied,
-                admittedKeys: admission.count > 1 ? Data(base64Encoded: String(admission[1])).map(Array.init) : nil)
+                admittedKeys: admission.count > 1 ? Data(base64Encoded: String(admission[1])).map(Array.init) : nil,
+                membership: try DatedMembership(row: row))
         }.first
     }
 

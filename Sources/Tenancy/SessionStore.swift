@@ -28,7 +28,8 @@ package struct SessionStore: Sendable {
                (SELECT a.status FROM client_admission a
                  WHERE a.organization_id = $1 AND a.client_id = $5) AS admission_status,
                (SELECT c.scope FROM consent c WHERE c.organization_id = $1 AND c.user_id = s.user_id
-                   AND c.client_id = $5 AND c.resource_id = $6) AS consented
+                   AND c.client_id = $5 AND c.resource_id = $6) AS consented,
+               \(DatedMembership.columns(of: "s.user_id"))
           FROM session s WHERE \(live)
         """, [.uuid, .uuid, .bytea, .timestamptz, .uuid, .uuid])
 
@@ -53,6 +54,7 @@ package struct SessionStore: Sendable {
         package let admission: ClientAdmission.Status?
         /// What the user last allowed the client for the resource.
         package let consented: [String]?
+        package let membership: DatedMembership
     }
 
     /// The same as ``find(_:secret:in:at:)``, with what decides whether a page is needed, in one statement.
@@ -71,7 +73,7 @@ package struct SessionStore: Sendable {
                 session: try Session(row: row),
                 admission: try row.decode("admission_status", as: String?.self)
                     .flatMap(ClientAdmission.Status.init),
-                consented: try row.decode("consented"))
+                consented: try row.decode("consented"), membership: try DatedMembership(row: row))
         }.first
     }
 

@@ -13,6 +13,12 @@ extension User {
     }
 }
 
+extension Member {
+    fileprivate init(row: Row) throws {
+        self.init(user: try User(row: row), membership: try DatedMembership(row: row))
+    }
+}
+
 /// People of one organization, the identities that stand for them, and invitations.
 package struct UserStore: Sendable {
     package let database: TenantDatabase
@@ -27,6 +33,41 @@ package struct UserStore: Sendable {
             as: User.init(row:)
         ).first
     }
+
+    // MARK: What policy asks
+
+    /// A user and what they belong to, in one statement.
+    package func member(_ user: UserID, in organization: OrganizationID) async throws -> Member? {
+        try await database.read(
+            organization, Self.memberStatement([.uuid(organization.uuid), .uuid(user.uuid)]), as: Member.init(row:)
+        ).first
+    }
+
+    /// What a user belongs to now.
+    package func membership(of user: UserID, in organization: OrganizationID) async throws -> DatedMembership? {
+        try await database.read(
+            organization, Self.membershipStatement([.uuid(organization.uuid), .uuid(user.uuid)]),
+            as: DatedMembership.init(row:)
+        ).first
+    }
+
+    private static let memberStatement = PreparedSQL(
+        """
+        SELECT u.id, u.email, u.email_verified, u.name, u.status, u.version, u.created_at, u.updated_at,
+               \(DatedMembership.columns(of: "u.id"))
+          FROM "user" u WHERE u.organization_id = $1 AND u.id = $2
+        """, [.uuid, .uuid])
+    private static let membershipStatement = PreparedSQL(
+        "SELECT \(DatedMembership.columns(of: "$2"))", [.uuid, .uuid])
+    private static let identityStatement = PreparedSQL(
+        """
+        SELECT u.id, u.email, u.email_verified, u.name, u.status, u.version, u.created_at, u.updated_at,
+               \(DatedMembership.columns(of: "u.id"))
+          FROM identity i JOIN "user" u ON u.organization_id = i.organization_id AND u.id = i.user_id
+         WHERE i.organization_id = $1 AND i.identity_provider_id = $2 AND i.provider = $3 AND i.subject = $4
+        """, [.uuid, .uuid, .text, .text])
+
+    // MARK: Users
 
     package func find(
         _ user: UserID, in organization: OrganizationID, locking transaction: PostgresTransaction
@@ -118,15 +159,12 @@ package struct UserStore: Sendable {
     // MARK: Identities
 
     /// The user an identity stands for.
-    package func user(of key: IdentityKey, in organization: OrganizationID) async throws -> User? {
+    package func member(of key: IdentityKey, in organization: OrganizationID) async throws -> Member? {
         try await database.read(
             organization,
-            """
-            SELECT u.id, u.email, u.email_verified, u.name, u.status, u.version, u.created_at, u.updated_at
-              FROM identity i JOIN "user" u ON u.organization_id = i.organization_id AND u.id = i.user_id
-             WHERE i.organization_id = \(organization) AND i.identity_provider_id = \(key.identityProvider)
-               AND i.provider = \(key.provider) AND i.subject = \(key.subject)
-            """, as: User.init(row:)
+            Self.identityStatement([
+                .uuid(organization.uuid), .uuid(key.identityProvider.uuid), .text(key.provider), .text(key.subject),
+            ]), as: Member.init(row:)
         ).first
     }
 

@@ -256,7 +256,7 @@ import Testing
             #expect(try await server.call(.post, path, body, key: tenant.key).status == 409)
             #expect(try await server.done(.get, path, key: tenant.key).rows.count == 1)
             #expect(try await server.done(.get, "\(tenant.path)/pending-identities", key: tenant.key).rows.isEmpty)
-            #expect(try await users.user(of: key, in: organization)?.id.description == ids["user"])
+            #expect(try await users.member(of: key, in: organization)?.user.id.description == ids["user"])
         }
     }
 }

@@ -52,7 +52,7 @@ struct ScopePolicyTests {
     ) -> ScopeDecision {
         ScopePolicy(statements).decide(
             ScopeRequest(
-                principal: .user(user ?? alice, groups: [], roles: []), client: client ?? self.client(),
+                principal: .user(user ?? alice, Membership()), client: client ?? self.client(),
                 resource: resource,
                 scopes: RequestedScopes(asked), address: address, authTime: authTime, mfa: mfa,
                 upstreamCeiling: upstream),
@@ -122,7 +122,7 @@ struct ScopePolicyTests {
     @Test("TK-20 naming scopes that are gone is never taken for naming none")
     func namedButGone() {
         let request = ScopeRequest(
-            principal: .user(alice, groups: [], roles: []), client: client(), resource: resource,
+            principal: .user(alice, Membership()), client: client(), resource: resource,
             scopes: .named([]), address: nil, authTime: nil, mfa: false, upstreamCeiling: nil)
         let decision = ScopePolicy([statement("all", scopes: ["*"])]).decide(request, at: now)
         #expect(decision.granted.isEmpty && decision.effective.isEmpty)
@@ -131,7 +131,7 @@ struct ScopePolicyTests {
     @Test("what was not shown is not granted")
     func offered() {
         let request = ScopeRequest(
-            principal: .user(alice, groups: [], roles: []), client: client(), resource: resource,
+            principal: .user(alice, Membership()), client: client(), resource: resource,
             scopes: .all, address: nil, authTime: nil, mfa: false, upstreamCeiling: nil, offered: ["read"])
         #expect(ScopePolicy([statement("all", scopes: ["*"])]).decide(request, at: now).granted == ["read"])
     }

@@ -207,12 +207,15 @@ extension Administration {
     ) async throws -> (principal: ScopeRequest.Principal, client: Client, subject: String)? {
         switch principal {
         case .user(let user):
-            guard let found = try await users.find(user, in: home.organization.id) else {
+            guard let found = try await users.member(user, in: home.organization.id) else {
                 checks.add(.unknown("/user"))
                 return nil
             }
-            checks.require(found.status == .active, "/user", "disabled", "This user is disabled.")
-            return (.user(user, groups: [], roles: []), .administrators(in: home.organization.id, at: now), "\(user)")
+            checks.require(found.user.status == .active, "/user", "disabled", "This user is disabled.")
+            return (
+                .user(user, found.membership.membership), .administrators(in: home.organization.id, at: now),
+                "\(user)"
+            )
         case .service(let client):
             guard let found = try await clients.find(client, in: home.organization.id), found.kind == .service else {
                 checks.add(.unknown("/client"))

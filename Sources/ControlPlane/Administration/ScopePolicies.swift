@@ -116,8 +116,8 @@ extension Administration {
         in organization: OrganizationID, at now: Date
     ) async throws -> ScopeDecision {
         var checks = FieldChecks()
-        let found = try await users.find(user, in: organization)
-        if found == nil { checks.add(.unknown("/user")) }
+        let member = try await users.member(user, in: organization)
+        if member == nil { checks.add(.unknown("/user")) }
         let usable = try await usableResources(of: organization)
         let target = usable.first { $0.id == resource }
         if target == nil { checks.add(.unknown("/resource")) }
@@ -131,10 +131,10 @@ extension Administration {
         }
         if known == nil { checks.add(.unknown("/client")) }
         try checks.finish()
-        guard let target, let known else { throw AdminError.notFound }
+        guard let member, let target, let known else { throw AdminError.notFound }
         return ScopePolicy(try await policies.all(of: organization)).decide(
             ScopeRequest(
-                principal: .user(user, groups: [], roles: []), client: known, resource: target,
+                principal: .user(user, member.membership.membership), client: known, resource: target,
                 scopes: RequestedScopes(scopes), address: nil, authTime: now, mfa: false, upstreamCeiling: nil,
                 exchangedFrom: source),
             at: now)

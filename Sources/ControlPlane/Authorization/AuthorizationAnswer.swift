@@ -9,6 +9,8 @@ struct Answer: Sendable {
     let client: ClientID
     let nonce: String?
     let person: AuthorizationTransaction.SignedIn
+    /// What the decision rested on.
+    let membership: DatedMembership
     let resource: Resource
     /// What policy allowed of what the person saw; never empty, and redemption may only narrow it.
     let grantedScopes: [String]
@@ -19,7 +21,7 @@ struct Answer: Sendable {
             issuer: issuer, client: client, nonce: nonce, organization: person.organization, user: person.user,
             resource: resource.id, resourceOwner: resource.owner, grantedScopes: grantedScopes,
             openIDScopes: openIDScopes, upstreamCeiling: person.upstreamCeiling, authTime: person.authTime,
-            mfa: person.mfa)
+            mfa: person.mfa, membership: membership.isSmall ? membership : nil)
     }
 
     func record(
@@ -90,11 +92,11 @@ extension ClientRedirect {
 extension ScopeRequest {
     /// What a signed-in person asks for through a client.
     init(
-        _ person: AuthorizationTransaction.SignedIn, _ client: Client, _ resource: Resource, _ scopes: RequestedScopes,
-        _ visit: AuthorizationFlow.Visit
+        _ person: AuthorizationTransaction.SignedIn, _ membership: DatedMembership, _ client: Client,
+        _ resource: Resource, _ scopes: RequestedScopes, _ visit: AuthorizationFlow.Visit
     ) {
         self.init(
-            principal: .user(person.user, groups: [], roles: []), client: client, resource: resource, scopes: scopes,
+            principal: .user(person.user, membership.membership), client: client, resource: resource, scopes: scopes,
             address: visit.request.ip, authTime: person.authTime, mfa: person.mfa,
             upstreamCeiling: person.upstreamCeiling, offered: person.offered)
     }

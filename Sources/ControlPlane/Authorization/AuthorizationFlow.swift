@@ -324,17 +324,21 @@ package struct AuthorizationFlow: Sendable {
         else { return nil }
         let person = AuthorizationTransaction.SignedIn(
             organization: organization.organization.id, user: session.user, account: "", session: session.id,
-            authTime: session.authTime, mfa: session.mfa, upstreamCeiling: session.scopeCeiling, offered: nil)
+            authTime: session.authTime, mfa: session.mfa, upstreamCeiling: session.scopeCeiling, offered: nil,
+            membership: known.membership)
         let decision = ScopePolicy(organization.policy).decide(
-            ScopeRequest(person, client, place.resource, RequestedScopes(request.resourceScopes), visit), at: visit.now)
+            ScopeRequest(
+                person, known.membership, client, place.resource, RequestedScopes(request.resourceScopes), visit),
+            at: visit.now)
         guard !decision.granted.isEmpty, Set(decision.granted + request.openIDScopes).isSubset(of: consented) else {
             return nil
         }
         let code = AuthorizationCode(
             organization: organization.organization.id, tag: Base64URL.encode(random.generate(16)), random)
         let answer = Answer(
-            issuer: issuer.id, client: client.id, nonce: request.nonce, person: person, resource: place.resource,
-            grantedScopes: decision.granted, openIDScopes: request.openIDScopes)
+            issuer: issuer.id, client: client.id, nonce: request.nonce, person: person,
+            membership: known.membership, resource: place.resource, grantedScopes: decision.granted,
+            openIDScopes: request.openIDScopes)
         let record = answer.record(
             for: code, redirectURI: request.addressed.redirect.text, codeChallenge: request.codeChallenge,
             boundKey: request.boundKey, at: visit.now)
@@ -351,6 +355,18 @@ package struct AuthorizationFlow: Sendable {
     private func isStillTrusted(_ client: Client, by organization: OrganizationID) async throws -> Bool {
         guard client.kind == .metadataDocument else { return true }
         return try await clients.admission(of: client.id, by: organization)?.trusts(client) ?? false
+    }
+
+    /// What a person belongs to now, as the organization's snapshot stands: as it is known, or read anew where it may have
+    /// changed since.
+    func membership(
+        of person: AuthorizationTransaction.SignedIn, in organization: TenantSnapshot
+    ) async throws -> DatedMembership {
+        if let known = person.membership, known.epoch == organization.epoch { return known }
+        guard let read = try await users.membership(of: person.user, in: organization.organization.id) else {
+            throw Refusal.page(.disabled)
+        }
+        return read
     }
 
     // MARK: Holding a transaction

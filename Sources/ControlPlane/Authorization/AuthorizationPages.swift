@@ -117,9 +117,11 @@ extension AuthorizationFlow {
         guard let organization = try await catalog.snapshot(of: person.organization) else {
             throw Refusal.page(.expired)
         }
+        let membership = try await membership(of: person, in: organization)
         let decision = ScopePolicy(organization.policy).decide(
             ScopeRequest(
-                person, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes), visit),
+                person, membership, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes),
+                visit),
             at: visit.now)
         let asked = scene.transaction.resourceScopes
         let wanted = asked.isEmpty ? scene.resource.scopes.map(\.name) : asked

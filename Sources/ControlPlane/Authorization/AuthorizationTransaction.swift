@@ -42,6 +42,8 @@ package struct AuthorizationTransaction: Codable, Sendable {
         package let upstreamCeiling: [String]?
         /// What policy allowed when the person came to the consent page: more than that is never shown, nor granted.
         package let offered: [String]?
+        /// What they belonged to when that was decided; nil where it has to be read.
+        package let membership: DatedMembership?
     }
 
     /// Where the person's decision goes.
@@ -103,6 +105,8 @@ package struct Authorization: Codable, Sendable {
     package let upstreamCeiling: [String]?
     package let authTime: Date
     package let mfa: Bool
+    /// What the user belonged to when it was allowed; nil where it has to be read.
+    package let membership: DatedMembership?
 }
 
 /// Transactions and codes in Redis. All keys of one transaction share the hash tag `{tag}`:

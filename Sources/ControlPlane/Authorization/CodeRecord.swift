@@ -36,6 +36,11 @@ extension CodeRecord {
             if let ceiling = authorization.upstreamCeiling { json.strings("upstream_ceiling", ceiling) }
             json.int("auth_time", authorization.authTime.milliseconds)
             json.bool("mfa", authorization.mfa)
+            if let known = authorization.membership {
+                json.strings("groups", known.membership.groups.map(\.description))
+                json.strings("roles", known.membership.roles.map(\.description))
+                json.int("membership_epoch", Int(known.epoch))
+            }
         }
     }
 
@@ -64,8 +69,20 @@ extension CodeRecord {
                 issuer: issuer, client: client, nonce: members["nonce"]?.string, organization: organization,
                 user: user, resource: resource, resourceOwner: resourceOwner, grantedScopes: grantedScopes,
                 openIDScopes: openIDScopes, upstreamCeiling: members["upstream_ceiling"]?.strings,
-                authTime: Date(milliseconds: authTime), mfa: mfa),
+                authTime: Date(milliseconds: authTime), mfa: mfa, membership: DatedMembership(stored: members)),
             expiresAt: Date(milliseconds: expiresAt))
+    }
+}
+
+extension DatedMembership {
+    /// - Returns: nil unless all of it can be read; it is then read from the database.
+    fileprivate init?(stored members: [String: JSONValue]) {
+        guard let epoch = members["membership_epoch"]?.integer, let groups = members["groups"]?.strings,
+            let roles = members["roles"]?.strings
+        else { return nil }
+        let membership = Membership(groups: groups.compactMap { GroupID($0) }, roles: roles.compactMap { RoleID($0) })
+        guard membership.groups.count == groups.count, membership.roles.count == roles.count else { return nil }
+        self.init(membership, epoch: Int64(epoch))
     }
 }
 

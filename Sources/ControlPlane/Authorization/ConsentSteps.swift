@@ -56,9 +56,11 @@ extension AuthorizationFlow {
         guard let organization = try await catalog.snapshot(of: id), organization.organization.status == .active,
             organization.mayUse(scene.resource)
         else { throw Refusal.page(.disabled) }
+        let membership = try await membership(of: person, in: organization)
         let decision = ScopePolicy(organization.policy).decide(
             ScopeRequest(
-                person, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes), visit),
+                person, membership, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes),
+                visit),
             at: visit.now)
         guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit) }
         if case .device(let tag, _) = scene.destination, try await devices.pending(tag, at: visit.now) == nil {
@@ -66,8 +68,8 @@ extension AuthorizationFlow {
         }
         let answer = Answer(
             issuer: scene.issuer.id, client: scene.client.id, nonce: scene.destination.nonce, person: person,
-            resource: scene.resource,
-            grantedScopes: decision.granted, openIDScopes: scene.transaction.openIDScopes)
+            membership: membership, resource: scene.resource, grantedScopes: decision.granted,
+            openIDScopes: scene.transaction.openIDScopes)
         let grantType = scene.destination.grantType
         let consented = answer.event(
             .consentGranted, decision, client: scene.client, grantType: grantType, visit, random)

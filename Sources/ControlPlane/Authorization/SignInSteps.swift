@@ -204,8 +204,9 @@ extension AuthorizationFlow {
         let scene = try await scene(held, visit)
         let id = organization.organization.id
         guard organization.organization.status == .active, organization.mayUse(scene.resource),
-            let user = try await users.find(session.user, in: id), user.status == .active
+            let member = try await users.member(session.user, in: id), member.user.status == .active
         else { throw Refusal.page(.disabled) }
+        let (user, membership) = (member.user, member.membership)
         if case .redirect(let redirect, let asked) = scene.destination, let expected = asked.expectedUser,
             expected != user.id
         {
@@ -219,11 +220,12 @@ extension AuthorizationFlow {
             AuthorizationTransaction.SignedIn(
                 organization: id, user: user.id, account: account ?? user.email ?? user.id.description,
                 session: session.id, authTime: session.authTime, mfa: session.mfa,
-                upstreamCeiling: session.scopeCeiling, offered: offered)
+                upstreamCeiling: session.scopeCeiling, offered: offered,
+                membership: membership.isSmall ? membership : nil)
         }
         let asked = RequestedScopes(held.transaction.resourceScopes)
         let decision = ScopePolicy(organization.policy).decide(
-            ScopeRequest(person(offered: nil), scene.client, scene.resource, asked, visit), at: visit.now)
+            ScopeRequest(person(offered: nil), membership, scene.client, scene.resource, asked, visit), at: visit.now)
         if decision.granted.isEmpty {
             try await refuse(
                 .policyDenied, in: id, reason: "no_scope_allowed",

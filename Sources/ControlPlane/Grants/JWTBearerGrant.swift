@@ -25,9 +25,9 @@ struct JWTBearerGrant: Sendable {
             let (assertion, trusted) = try await believed(text, attempt)
             if turn == 0 { try await claim(assertion, attempt) }
             let resource = try resource(of: assertion, resources, attempt)
-            let user = try await user(of: assertion, by: trusted, attempt)
+            let person = try await person(of: assertion, by: trusted, attempt)
             try await admit(attempt)
-            if let tokens = try await issue(to: user, assertion, by: trusted, asked, resource, attempt) {
+            if let tokens = try await issue(to: person, assertion, by: trusted, asked, resource, attempt) {
                 return tokens
             }
             try await issuance.doubt(attempt.issuer.id)
@@ -94,15 +94,21 @@ struct JWTBearerGrant: Sendable {
 
     // MARK: Whom it stands for
 
-    private func user(
+    /// Somebody the assertion stands for; what they belong to is not known of whoever comes for the first time.
+    private struct Person {
+        let user: UserID
+        let membership: DatedMembership?
+    }
+
+    private func person(
         of assertion: IdentityAssertion, by trusted: TrustedIssuer, _ attempt: TokenIssuance.Attempt
-    ) async throws -> UserID {
+    ) async throws -> Person {
         let organization = attempt.issuer.home.organization
         let key = IdentityKey(
             identityProvider: trusted.id, provider: trusted.provider.population, subject: assertion.subject)
-        if let known = try await issuance.users.user(of: key, in: organization.id) {
-            guard known.status == .active else { throw TokenIssuance.invalidGrant("user_disabled") }
-            return known.id
+        if let known = try await issuance.users.member(of: key, in: organization.id) {
+            guard known.user.status == .active else { throw TokenIssuance.invalidGrant("user_disabled") }
+            return Person(user: known.user.id, membership: known.membership)
         }
         let identity = VerifiedIdentity(
             key: key, email: assertion.email.flatMap(EmailAddress.init)?.description,
@@ -113,7 +119,7 @@ struct JWTBearerGrant: Sendable {
                 identity, by: trusted.provider, organization: organization, request: attempt.request,
                 client: attempt.client.wireID, at: attempt.now)
             switch resolved {
-            case .user(let user): return user.id
+            case .user(let user): return Person(user: user.id, membership: nil)
             case .pendingLink: throw TokenIssuance.invalidGrant("identity_not_linked")
             case .disabled: throw TokenIssuance.invalidGrant("user_disabled")
             }
@@ -143,11 +149,15 @@ struct JWTBearerGrant: Sendable {
 
     /// - Returns: nil when a guard moved.
     private func issue(
-        to user: UserID, _ assertion: IdentityAssertion, by trusted: TrustedIssuer, _ asked: [String],
+        to person: Person, _ assertion: IdentityAssertion, by trusted: TrustedIssuer, _ asked: [String],
         _ resource: Resource, _ attempt: TokenIssuance.Attempt
     ) async throws -> IssuedTokens? {
         let target = try await issuance.target(
             of: resource.id, ownedBy: resource.owner, for: attempt.issuer.id, attempt)
+        let user = person.user
+        guard let membership = try await issuance.membership(of: user, known: person.membership, target) else {
+            return nil
+        }
         if let most = assertion.scopes {
             guard Set(asked).isSubset(of: most) else {
                 throw OAuthError(
@@ -157,7 +167,7 @@ struct JWTBearerGrant: Sendable {
         let wanted = asked.isEmpty ? assertion.scopes?.filter { !OpenIDScope.all.contains($0) } ?? [] : asked
         let decision = ScopePolicy(target.organization.policy).decide(
             ScopeRequest(
-                principal: .user(user, groups: [], roles: []), client: attempt.client, resource: resource,
+                principal: .user(user, membership.membership), client: attempt.client, resource: resource,
                 scopes: RequestedScopes(wanted), address: attempt.request.ip, authTime: assertion.authTime,
                 mfa: assertion.mfa, upstreamCeiling: nil, offered: assertion.scopes),
             at: attempt.now)

@@ -40,9 +40,12 @@ extension TokenIssuance {
         let target = try await target(
             of: authorization.resource, ownedBy: authorization.resourceOwner, for: authorization.organization, attempt)
         try check(resources, against: target.resource)
+        guard
+            let membership = try await membership(of: authorization.user, known: authorization.membership, target)
+        else { return nil }
         let decision = ScopePolicy(target.organization.policy).decide(
             ScopeRequest(
-                principal: .user(authorization.user, groups: [], roles: []), client: attempt.client,
+                principal: .user(authorization.user, membership.membership), client: attempt.client,
                 resource: target.resource, scopes: .named(authorization.grantedScopes), address: attempt.request.ip,
                 authTime: authorization.authTime, mfa: authorization.mfa,
                 upstreamCeiling: authorization.upstreamCeiling),
@@ -79,7 +82,7 @@ extension TokenIssuance {
             GrantStore.Redemption(code: code, grant: grant), in: authorization.organization,
             guardedBy: target.guardian, recording: event)
         guard outcome.isDone else { return nil }
-        remembered.remember(grant)
+        remembered.remember(grant, membership)
         return IssuedTokens(text, of: token, refreshToken: refresh?.secret, idToken: idToken)
     }
 }

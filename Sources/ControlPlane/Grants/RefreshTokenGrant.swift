@@ -27,12 +27,12 @@ struct RefreshTokenGrant: Sendable {
         // Each turn reads anew: a lost race is classified from what stands now, never from an old snapshot.
         for turn in 0..<4 {
             if turn > 0 { attempt = try await issuance.attempt(call) }
-            if turn == 0, let grant = try await remembered(presented, attempt) {
-                if let tokens = try await issue(.current, presented, grant, narrowed, resources, attempt) {
-                    return tokens
-                }
+            if turn == 0, let known = try await remembered(presented, attempt) {
+                let tokens = try await issue(
+                    .current, presented, known.grant, known.membership, narrowed, resources, attempt)
+                if let tokens { return tokens }
                 // Moved since; the turn is not lost on anything that the database said.
-                issuance.remembered.forget(grant.id)
+                issuance.remembered.forget(known.grant.id)
                 try await issuance.doubt(presented.organization)
                 attempt = try await issuance.attempt(call)
             }
@@ -45,9 +45,9 @@ struct RefreshTokenGrant: Sendable {
             if case .reused = standing {
                 try await issuance.revoke(state.grant.id, in: presented.organization, as: .tokenReuseDetected, attempt)
             }
-            if let tokens = try await issue(standing, presented, state.grant, narrowed, resources, attempt) {
-                return tokens
-            }
+            let tokens = try await issue(
+                standing, presented, state.grant, state.membership, narrowed, resources, attempt)
+            if let tokens { return tokens }
             try await issuance.doubt(presented.organization)
         }
         throw OAuthError.unavailable(nil)
@@ -55,12 +55,13 @@ struct RefreshTokenGrant: Sendable {
 
     private func remembered(
         _ presented: RefreshToken, _ attempt: TokenIssuance.Attempt
-    ) async throws -> Grant? {
-        guard let grant = issuance.remembered.grant(of: presented, at: attempt.now), grant.issuer == attempt.issuer.id,
-            grant.client == attempt.client.id, Self.isKeyRight(of: grant, attempt),
-            try await isLive(grant, in: presented.organization, at: attempt.now)
+    ) async throws -> RememberedGrants.Entry? {
+        guard let known = issuance.remembered.entry(of: presented, at: attempt.now),
+            known.grant.issuer == attempt.issuer.id, known.grant.client == attempt.client.id,
+            Self.isKeyRight(of: known.grant, attempt),
+            try await isLive(known.grant, in: presented.organization, at: attempt.now)
         else { return nil }
-        return grant
+        return known
     }
 
     private func isLive(_ grant: Grant, in organization: OrganizationID, at now: Date) async throws -> Bool {
@@ -122,17 +123,18 @@ struct RefreshTokenGrant: Sendable {
 
     /// - Returns: nil when the statement changed nothing: somebody was faster, or a guard moved.
     private func issue(
-        _ standing: Standing, _ presented: RefreshToken, _ grant: Grant, _ narrowed: [String], _ resources: [String],
-        _ attempt: TokenIssuance.Attempt
+        _ standing: Standing, _ presented: RefreshToken, _ grant: Grant, _ known: DatedMembership?,
+        _ narrowed: [String], _ resources: [String], _ attempt: TokenIssuance.Attempt
     ) async throws -> IssuedTokens? {
         let target = try await target(of: grant, presented, attempt)
         try issuance.check(resources, against: target.resource)
         let scopes = try scopes(of: grant, narrowedTo: narrowed, target.resource)
+        guard let membership = try await issuance.membership(of: grant.user, known: known, target) else { return nil }
         let decision = ScopePolicy(target.organization.policy).decide(
             ScopeRequest(
-                principal: .user(grant.user, groups: [], roles: []), client: attempt.client, resource: target.resource,
-                scopes: .named(scopes.granted), address: attempt.request.ip, authTime: grant.authTime, mfa: grant.mfa,
-                upstreamCeiling: grant.upstreamCeiling),
+                principal: .user(grant.user, membership.membership), client: attempt.client,
+                resource: target.resource, scopes: .named(scopes.granted), address: attempt.request.ip,
+                authTime: grant.authTime, mfa: grant.mfa, upstreamCeiling: grant.upstreamCeiling),
             at: attempt.now)
         let allowed = decision.effective.filter { scopes.wanted?.contains($0) ?? true }
         guard !allowed.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
@@ -155,7 +157,7 @@ struct RefreshTokenGrant: Sendable {
             outcome = try await issuance.grants.rotate(
                 rotation, in: presented.organization, guardedBy: target.guardian, recording: event, at: attempt.now)
             if outcome.isDone {
-                issuance.remembered.remember(grant.rotated(rotation, at: attempt.now))
+                issuance.remembered.remember(grant.rotated(rotation, at: attempt.now), membership)
                 issuance.housekeeping.expectErasure(of: grant.id, in: presented.organization, at: attempt.now)
             }
         case .retried(let sealed):

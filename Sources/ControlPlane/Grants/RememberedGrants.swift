@@ -9,7 +9,13 @@ import Tenancy
 /// have moved. Where it is of no help (a token that is not the current one, a life that seems over, a statement that
 /// changed nothing) the grant is read; no refusal and no revocation ever rests on memory.
 package final class RememberedGrants: Sendable {
-    private let grants: Mutex<RecentlyUsed<GrantID, Grant>>
+    /// A grant, and what its user belonged to when that was last known.
+    struct Entry: Sendable {
+        let grant: Grant
+        let membership: DatedMembership?
+    }
+
+    private let grants: Mutex<RecentlyUsed<GrantID, Entry>>
     private let isEmpty: Bool
 
     /// - Parameter capacity: about 700 bytes each; 0 remembers nothing.
@@ -19,23 +25,29 @@ package final class RememberedGrants: Sendable {
     }
 
     /// The grant of a token that may be its current one.
-    func grant(of presented: RefreshToken, at now: Date) -> Grant? {
-        guard !isEmpty, let grant = grants.withLock({ $0.value(of: presented.grant) }), grant.isLive(at: now),
-            let family = grant.family, family.currentDigest == presented.digest,
+    func entry(of presented: RefreshToken, at now: Date) -> Entry? {
+        guard !isEmpty, let entry = grants.withLock({ $0.value(of: presented.grant) }), entry.grant.isLive(at: now),
+            let family = entry.grant.family, family.currentDigest == presented.digest,
             family.familyDigest == presented.familyDigest
         else { return nil }
-        return grant
+        return entry
     }
 
-    func remember(_ grant: Grant) {
+    func remember(_ grant: Grant, _ membership: DatedMembership) {
         guard !isEmpty, grant.family != nil else { return }
-        grants.withLock { $0.insert(grant, for: grant.id) }
+        let entry = Entry(grant: grant, membership: membership.isSmall ? membership : nil)
+        grants.withLock { $0.insert(entry, for: grant.id) }
     }
 
     func forget(_ grant: GrantID) {
         guard !isEmpty else { return }
         grants.withLock { $0.remove(grant) }
     }
+}
+
+extension DatedMembership {
+    /// Whether it is carried along; somebody of very many groups has them read for each decision.
+    var isSmall: Bool { membership.groups.count + membership.roles.count <= 64 }
 }
 
 extension Grant {

@@ -57,10 +57,15 @@ struct TokenExchangeGrant: Sendable {
         return token
     }
 
+    private enum Speaker {
+        case user(UserID, DatedMembership?)
+        case service(String)
+    }
+
     /// Whom a token speaks for, and what policy may ask about them.
     private struct Standing {
         var subject: TokenIssuance.Subject
-        let principal: ScopeRequest.Principal
+        let speaker: Speaker
         var upstreamCeiling: [String]?
         var grant: Grant?
     }
@@ -70,21 +75,32 @@ struct TokenExchangeGrant: Sendable {
     ) async throws -> Standing {
         var standing: Standing
         if let id = token.grant {
-            guard let grant = try await issuance.grants.find(id, in: token.organization) else {
+            guard let state = try await issuance.grants.state(of: id, in: token.organization) else {
                 throw Self.invalidSubject("grant_unknown")
             }
+            let grant = state.grant
             standing = Standing(
                 subject: .user(grant.user, grant: id, authTime: grant.authTime, mfa: grant.mfa),
-                principal: .user(grant.user, groups: [], roles: []), upstreamCeiling: grant.upstreamCeiling,
-                grant: grant)
+                speaker: .user(grant.user, state.membership), upstreamCeiling: grant.upstreamCeiling, grant: grant)
         } else if let user = UserID(token.subject) {
-            standing = Standing(subject: .user(user), principal: .user(user, groups: [], roles: []))
+            standing = Standing(subject: .user(user), speaker: .user(user, nil))
         } else {
             standing = Standing(
-                subject: .service(attempt.client), principal: .service(attempt.client.wireID))
+                subject: .service(attempt.client), speaker: .service(attempt.client.wireID))
         }
         standing.subject.exchanged = token
         return standing
+    }
+
+    /// - Returns: nil when a guard moved.
+    private func principal(
+        _ speaker: Speaker, _ target: TokenIssuance.Target
+    ) async throws -> ScopeRequest.Principal? {
+        switch speaker {
+        case .user(let user, let known):
+            try await issuance.membership(of: user, known: known, target).map { .user(user, $0.membership) }
+        case .service(let client): .service(client)
+        }
     }
 
     /// - Returns: nil when a guard moved.
@@ -102,6 +118,7 @@ struct TokenExchangeGrant: Sendable {
         let held = Set(token.scopes)
         let known = Set(source.scopes.map(\.name))
         let standing = try await standing(of: token, attempt)
+        guard let principal = try await principal(standing.speaker, target) else { return nil }
         // On the way back to the resource a person allowed, never more than they allowed.
         let allowedOnce = standing.grant.flatMap { grant in
             grant.resource == target.resource.id ? Set(target.resource.expanding(Set(grant.scope))) : nil
@@ -115,7 +132,7 @@ struct TokenExchangeGrant: Sendable {
         }
         let decision = policy.decide(
             ScopeRequest(
-                principal: standing.principal, client: attempt.client, resource: target.resource,
+                principal: principal, client: attempt.client, resource: target.resource,
                 scopes: .named(asked.isEmpty ? offered : asked), address: attempt.request.ip,
                 authTime: standing.subject.authTime, mfa: standing.subject.mfa,
                 upstreamCeiling: standing.upstreamCeiling, offered: offered,

@@ -23,7 +23,7 @@ package enum RequestedScopes: Sendable, Equatable {
 /// A principal asking for scopes of a resource through a client: everything a policy may look at.
 package struct ScopeRequest: Sendable {
     package enum Principal: Sendable, Equatable {
-        case user(UserID, groups: [GroupID], roles: [RoleID])
+        case user(UserID, Membership)
         /// A service client, by its wire id.
         case service(String)
     }
@@ -170,9 +170,9 @@ extension ScopePolicyStatement {
 extension ScopePolicyStatement.Principals {
     fileprivate func include(_ principal: ScopeRequest.Principal) -> Bool {
         switch principal {
-        case .user(let user, let memberships, let bindings):
-            everyone || users.contains(user) || groups.contains(where: memberships.contains)
-                || roles.contains(where: bindings.contains)
+        case .user(let user, let membership):
+            everyone || users.contains(user) || groups.contains(where: membership.groups.contains)
+                || roles.contains(where: membership.roles.contains)
         case .service(let client):
             services.contains(client)
         }

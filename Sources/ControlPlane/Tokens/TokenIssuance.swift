@@ -203,6 +203,19 @@ package struct TokenIssuance: Sendable {
             organization: home, resource: found, owner: holder, guardian: catalog.guardian(home, issuer.platform))
     }
 
+    /// What a user belongs to at the very epoch by which the token will be guarded.
+    ///
+    /// - Parameter known: what was read before, good as long as that epoch stands.
+    /// - Returns: nil when the guard has moved already.
+    func membership(
+        of user: UserID, known: DatedMembership? = nil, _ target: Target
+    ) async throws -> DatedMembership? {
+        let epoch = target.guardian.organizationEpoch
+        if let known, known.epoch == epoch { return known }
+        let read = try await users.membership(of: user, in: target.organization.organization.id)
+        return read?.epoch == epoch ? read : nil
+    }
+
     /// The resource that a request without a grant means: the one it names, or the issuer's default.
     ///
     /// - Throws: `invalid_target` (RFC 8707 §2).
