@@ -1,5 +1,5 @@
-/// A failure that a client may see (RFC 6749 §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2). Thrown where the rule breaks, rendered
-/// by the HTTP room alone.
+/// A failure that a client may see (RFC 6749 §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2). Thrown where the rule
+/// breaks, rendered by the HTTP room alone.
 package struct OAuthError: Error {
     package enum Code: String, Sendable {
         case invalidRequest = "invalid_request"

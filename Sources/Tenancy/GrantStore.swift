@@ -366,7 +366,7 @@ package struct GrantStore: Sendable {
         return ended
     }
 
-    /// Ends all grants of a user.
+    /// Ends all grants of a user, and forgets what they allowed.
     package func revokeAll(
         of user: UserID, in organization: OrganizationID, because reason: String, _ transaction: PostgresTransaction
     ) async throws -> [GrantID] {
@@ -380,12 +380,11 @@ package struct GrantStore: Sendable {
         ).map { try $0.id("id") }
     }
 
-    /// Ends all grants of a client.
+    /// Ends all grants of a client, and forgets what anybody allowed it.
     package func revokeAll(
         of client: ClientID, in organization: OrganizationID, because reason: String, _ transaction: PostgresTransaction
     ) async throws -> [GrantID] {
-        try await transaction.query(
-            "DELETE FROM consent WHERE organization_id = \(organization) AND client_id = \(client)")
+        try await forgetConsents(to: client, in: organization, transaction)
         return try await transaction.query(
             """
             UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL, version = version + 1
@@ -395,6 +394,14 @@ package struct GrantStore: Sendable {
     }
 
     // MARK: Consent
+
+    /// Forgets what anybody allowed a client, and ends nothing: whoever wants a new connection is asked again.
+    package func forgetConsents(
+        to client: ClientID, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws {
+        try await transaction.query(
+            "DELETE FROM consent WHERE organization_id = \(organization) AND client_id = \(client)")
+    }
 
     /// Remembers what the person allowed, beside what they had allowed before: a client that asks for more and then for
     /// less was allowed all of it.

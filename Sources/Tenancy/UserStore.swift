@@ -138,24 +138,6 @@ package struct UserStore: Sendable {
         ).map(User.init(row:)).first
     }
 
-    // MARK: Consents
-
-    /// Forgets what a user allowed: whoever wants a connection has to ask them again.
-    package func forgetConsents(
-        of user: UserID, in organization: OrganizationID, _ transaction: PostgresTransaction
-    ) async throws {
-        try await transaction.query(
-            "DELETE FROM consent WHERE organization_id = \(organization) AND user_id = \(user)")
-    }
-
-    /// Forgets what anybody allowed a client.
-    package func forgetConsents(
-        to client: ClientID, in organization: OrganizationID, _ transaction: PostgresTransaction
-    ) async throws {
-        try await transaction.query(
-            "DELETE FROM consent WHERE organization_id = \(organization) AND client_id = \(client)")
-    }
-
     // MARK: Identities
 
     /// The user an identity stands for.

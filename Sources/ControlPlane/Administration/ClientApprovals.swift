@@ -62,7 +62,6 @@ extension Administration {
             let areOtherKeys = old.admission.keysDigest != admission.keysDigest
             if status == .denied || old.admission.status == .denied || areOtherKeys {
                 let ended = try await grants.revokeAll(of: id, in: organization, because: type.rawValue, transaction)
-                try await users.forgetConsents(to: id, in: organization, transaction)
                 metadata["grants_ended"] = "\(ended.count)"
             }
             return AdminChange(

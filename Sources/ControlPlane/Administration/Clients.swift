@@ -211,7 +211,6 @@ extension Administration {
                 else { throw LostUpdate() }
                 let ended = try await grants.revokeAll(
                     of: id, in: registry, because: AuditEventType.clientDeleted.rawValue, transaction)
-                try await users.forgetConsents(to: id, in: registry, transaction)
                 return AdminChange(
                     value: old, type: .clientDeleted, target: old.auditTarget, changes: .between(old.facts, [:]),
                     client: old.wireID, metadata: ["grants_ended": "\(ended.count)"], isCached: true)

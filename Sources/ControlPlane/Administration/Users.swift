@@ -103,7 +103,6 @@ extension Administration {
                 let ended = try await grants.revokeAll(of: id, in: organization, because: type.rawValue, transaction)
                 try await SessionStore(database: database).revokeAll(
                     of: id, in: organization, at: administrator.now, transaction)
-                try await users.forgetConsents(of: id, in: organization, transaction)
                 let tokens = try await programmaticTokens.revokeAll(
                     of: id, in: organization, at: administrator.now, transaction)
                 metadata["grants_ended"] = "\(ended.count)"

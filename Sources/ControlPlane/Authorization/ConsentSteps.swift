@@ -147,7 +147,7 @@ extension AuthorizationFlow {
                 of: client.id, in: organization, because: AuditEventType.clientJwksChanged.rawValue, transaction
             ).count
         }
-        try await users.forgetConsents(to: client.id, in: organization, transaction)
+        try await grants.forgetConsents(to: client.id, in: organization, transaction)
         try await clients.trust(
             ClientAdmission(of: client, status: .active, at: visit.now), by: organization, at: visit.now,
             in: transaction)

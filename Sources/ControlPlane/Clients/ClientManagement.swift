@@ -16,7 +16,6 @@ package final class ClientManagement: Sendable {
     private let random: RandomBytes
     private var clients: ClientStore { ClientStore(database: database) }
     private var grants: GrantStore { GrantStore(database: database) }
-    private var users: UserStore { UserStore(database: database) }
     private var organizations: OrganizationStore { OrganizationStore(database: database) }
 
     /// Changes by each client in this hour, on this node: each makes every node read its registry's clients anew.
@@ -89,7 +88,6 @@ package final class ClientManagement: Sendable {
                 guard try await self.clients.delete(client, in: transaction) else { return false }
                 _ = try await self.grants.revokeAll(
                     of: client.id, in: client.registry, because: AuditEventType.clientDeleted.rawValue, transaction)
-                try await self.users.forgetConsents(to: client.id, in: client.registry, transaction)
                 try await self.organizations.bumpEpoch(of: client.registry, in: transaction)
                 try await transaction.query(event.insertion)
                 return true

@@ -4,7 +4,7 @@ package import Keys
 import Synchronization
 package import Tenancy
 
-/// Dynamic client registration (RFC 7591), open at both issuer kinds.
+/// Dynamic client registration (RFC 7591), at both issuer kinds; open unless the organization says otherwise.
 ///
 /// An unused registration lives for a day, and only unused ones count against the quota; one that somebody connected with
 /// stays, since clients never register again by themselves.

@@ -5,9 +5,9 @@ package import Tenancy
 
 /// Tells those who may know whether a token works, and what it stands for (RFC 7662).
 ///
-/// A resource may ask about access tokens meant for it, from whichever issuer it accepts; a confidential client about tokens that were issued to it. To all
-/// else the answer is the same: not active (RFC 7662 §2.2), whether the token is over, another's or no token at all.
-/// Answers leave no event; refused callers do.
+/// A resource may ask about access tokens meant for it, from whichever issuer it accepts; a confidential client about
+/// tokens that were issued to it. To all else the answer is the same: not active (RFC 7662 §2.2), whether the token is
+/// over, another's or no token at all. Answers leave no event; refused callers do.
 package struct Introspection: Sendable {
     /// What the caller is told.
     package enum Answer: Sendable, Equatable {
