@@ -1,3 +1,4 @@
+import Audit
 package import Foundation
 import Keys
 package import Tenancy
@@ -55,4 +56,84 @@ package struct AccessToken: Sendable {
 
     /// `amr` of a sign-in with more than one kind of factor (RFC 8176 §2); of a single one the kind is not known.
     static let severalFactors = ["mfa"]
+}
+
+extension TokenIssuance {
+    /// Whom a token speaks for, and how the log calls them.
+    struct Subject: Sendable {
+        /// `sub`.
+        let id: String
+        let actor: AuditEvent.Actor
+        let grant: GrantID?
+        let authTime: Date?
+        let mfa: Bool
+        /// What was exchanged for the token, if anything.
+        var exchanged: VerifiedAccessToken?
+
+        static func user(_ user: UserID, grant: GrantID, authTime: Date, mfa: Bool) -> Subject {
+            Subject(
+                id: user.description, actor: .user(user, session: grant.description), grant: grant, authTime: authTime,
+                mfa: mfa)
+        }
+
+        /// A person whose client was given no grant.
+        static func user(_ user: UserID, authTime: Date? = nil, mfa: Bool = false) -> Subject {
+            Subject(id: user.description, actor: .user(user), grant: nil, authTime: authTime, mfa: mfa)
+        }
+
+        /// The client itself (RFC 9068 §2.2: `sub` is its `client_id`).
+        static func service(_ client: Client) -> Subject {
+            Subject(id: client.wireID, actor: .service(client.wireID), grant: nil, authTime: nil, mfa: false)
+        }
+    }
+
+    /// A signed access token that says who may do what for whom.
+    ///
+    /// - Parameter scopes: of the resource, what they imply included.
+    func accessToken(
+        for subject: Subject, scopes: [String], openID: [String] = [], _ target: Target, _ attempt: Attempt
+    ) throws -> (token: AccessToken, text: String) {
+        guard
+            let signer = attempt.issuer.signingKey(for: target.resource, owner: target.owner)?.accessTokenSigner
+        else { throw OAuthError.noSigningKey }
+        let organization = target.organization.organization
+        let token = AccessToken(
+            issuer: attempt.issuer.url, subject: subject.id, audience: target.resource.uri,
+            clientID: attempt.client.wireID, id: TokenID.make(at: attempt.now, random), issuedAt: attempt.now,
+            lifetimeSeconds: lifetime(of: subject, target, attempt),
+            scopes: scopes + openID.filter { $0 != "offline_access" },
+            organization: organization.id, organizationSlug: organization.slug, grant: subject.grant,
+            authTime: subject.authTime, mfa: subject.mfa, boundKey: attempt.boundKey,
+            actor: subject.exchanged == nil ? nil : attempt.client.wireID)
+        do {
+            return (token, try signer.sign(token.payload))
+        } catch {
+            throw OAuthError(.serverError, "The token could not be signed.", reason: "signing_failed", cause: error)
+        }
+    }
+
+    /// A token never outlives what was exchanged for it.
+    private func lifetime(of subject: Subject, _ target: Target, _ attempt: Attempt) -> Int {
+        let own = target.resource.accessTokenLifetimeSeconds
+        guard let exchanged = subject.exchanged else { return own }
+        // As the claims count: both moments in whole seconds.
+        return min(
+            own, Int(exchanged.expiresAt.timeIntervalSince1970) - Int(attempt.now.timeIntervalSince1970))
+    }
+
+    /// The event of an issued token.
+    func event(
+        _ type: AuditEventType, _ token: AccessToken, for subject: Subject, grantType: String,
+        _ decision: ScopeDecision, metadata: [String: String] = [:], _ target: Target, _ attempt: Attempt
+    ) -> OutboxEvent {
+        let resource = AuditEvent.Target(type: "resource", id: target.resource.id.description)
+        return AuditEvent(
+            type, organization: target.organization.organization.id, id: EventID.make(at: attempt.now, random),
+            time: attempt.now, actor: subject.actor,
+            targets: subject.grant.map { [AuditEvent.Target(type: "grant", id: $0.description), resource] }
+                ?? [resource],
+            client: attempt.client.wireID, scopes: token.scopes.sorted(), audience: [token.audience], grant: grantType,
+            token: token.id.description, request: attempt.request, policy: decision.info, metadata: metadata
+        ).outboxEvent(random)
+    }
 }
