@@ -27,7 +27,7 @@ missing_packages() {
     find_python >/dev/null || printf '%s\n' python3 python3-venv
     [ "${1:-}" = tests ] || return 0
     # Apache as a client and as a resource server. Only its program and modules are used, never its system service.
-    apache_program >/dev/null || echo apache2
+    apache_program >/dev/null || echo apache2-bin
     [ -e "$(apache_modules)/mod_auth_openidc.so" ] || echo libapache2-mod-auth-openidc
     [ -e "$(apache_modules)/mod_oauth2.so" ] || echo libapache2-mod-oauth2
 }

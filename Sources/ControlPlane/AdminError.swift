@@ -56,6 +56,20 @@ package enum AdminError: Error, Sendable, Equatable {
     case rateLimited(RateLimitState)
 }
 
+extension AdminError {
+    /// The refusal in words, for commands; the HTTP room has its own.
+    package var explanation: String {
+        switch self {
+        case .conflict(let detail), .malformed(let detail): detail
+        case .invalid(let errors), .exceedsMaker(let errors):
+            errors.map { "\($0.pointer.dropFirst()): \($0.detail)" }.joined(separator: "\n")
+        case .notFound: "There is no such thing."
+        case .unavailable: "The database cannot answer right now; nothing was changed."
+        default: "Refused: \(self)."
+        }
+    }
+}
+
 /// Which versions of a thing its change is meant for (RFC 9110 §13.1.1).
 package enum VersionCondition: Sendable, Equatable {
     case any

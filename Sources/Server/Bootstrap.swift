@@ -80,6 +80,13 @@ func withAdministration(
         try await ServingRole.check(services.readLane, is: .app)
         try await work(services.administration)
         result = .success(())
+    } catch let error as PostgresError where error.kind == .unavailable {
+        result = .failure(
+            CommandFailure(
+                "PostgreSQL did not let this program in; the log says why. On a new database run "
+                    + "gatehouse migrate --create-roles first."))
+    } catch let error as AdminError {
+        result = .failure(CommandFailure(error.explanation))
     } catch {
         result = .failure(error)
     }

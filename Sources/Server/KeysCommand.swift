@@ -46,6 +46,11 @@ struct KeysCommand: AsyncParsableCommand {
                 let imported = try await administration.importSigningKey(
                     .privateKey(Secret(pem)), for: found.id, in: owner, by: Administrator(system: "keys", now: Date()))
                 print("imported \(imported.value.id) (\(imported.value.algorithm.rawValue)) for \(found.uri)")
+                if imported.value.status == .published {
+                    print(
+                        "Another key signs for it until you activate this one: POST /v1/\(owner.id == .platform ? "" : "organizations/\(owner.slug)/")signing-keys/\(imported.value.id):activate"
+                    )
+                }
             }
         }
 

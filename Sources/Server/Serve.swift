@@ -85,7 +85,7 @@ struct Serve: AsyncParsableCommand {
             let lane = PostgresReadLane(settings: connection, logger: logger)
             lane.start()
             do {
-                try await patiently { try await ServingRole.check(lane, is: role) }
+                try await patiently(logger) { try await ServingRole.check(lane, is: role) }
                 if role == .app {
                     let state = try await migrator.state(over: lane)
                     guard state.isServable else {
@@ -103,8 +103,9 @@ struct Serve: AsyncParsableCommand {
     }
 
     /// Gives a database that is just starting fifteen seconds.
-    private func patiently(_ ask: () async throws -> Void) async throws {
+    private func patiently(_ logger: Logger, _ ask: () async throws -> Void) async throws {
         let deadline = ContinuousClock.now + .seconds(15)
+        var isFirst = true
         while true {
             do {
                 return try await ask()
@@ -113,6 +114,10 @@ struct Serve: AsyncParsableCommand {
                     throw CommandFailure(
                         "PostgreSQL did not let this program in for 15 seconds; the log says why. On a new database run "
                             + "gatehouse migrate --create-roles first.")
+                }
+                if isFirst {
+                    logger.warning("waiting for PostgreSQL; on a new database run gatehouse migrate --create-roles first")
+                    isFirst = false
                 }
                 try await Task.sleep(for: .milliseconds(250))
             }

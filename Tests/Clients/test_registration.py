@@ -134,6 +134,10 @@ BAD_METADATA = [
     {"client_name": "a" * 201}, {"client_name": "x" * 10_240}, {"client_name": "\ufeffChatGPT"},
     {"client_name": "\u2066x\u2069"}, {"client_name": "tab\there"}, {"client_name": "\ue000"},
     {"client_name": "bell\x07"},
+    # RG-14: letters that only look like others
+    {"client_name": "Ch\u0430tGPT"}, {"client_name": "\uff23hatGPT"}, {"client_name": "ChatGPT\u0301"},
+    {"client_name": "\u2139nspector"}, {"client_name": "\U0001d402hatGPT"}, {"client_name": "Ch\u0251tGPT"},
+    {"client_name": "\u24b8hatGPT"},
 ]
 
 

@@ -137,8 +137,8 @@ def test_sign_in_finished_in_another_browser(deployment, tls, browser):
 
 
 def test_requests_oauth2client(tls, browser):
-    """DP-01, DP-03, DP-04, JA-01, BC-09, AZ-18: requests-oauth2client, which speaks https only, with `private_key_jwt`
-    and DPoP: discovery, sign-in, token bound to its key, refresh."""
+    """DP-01, DP-03, DP-04, JA-01, PA-01, BC-09, AZ-18: requests-oauth2client, which speaks https only, with
+    `private_key_jwt`, DPoP and PAR: discovery, pushed request, sign-in, token bound to its key, refresh."""
     key = Jwk.generate(alg="ES256", kid="ro2c")
     client_id = register(
         tls, token_endpoint_auth_method="private_key_jwt", token_endpoint_auth_signing_alg="ES256",
@@ -149,7 +149,9 @@ def test_requests_oauth2client(tls, browser):
         f"{tls.url}/.well-known/oauth-authorization-server", tls.url, session=session, redirect_uri=REDIRECT_URI,
         auth=PrivateKeyJwt(client_id, key, aud=tls.url), dpop_bound_access_tokens=True)
     asked = client.authorization_request(scope="read write", resource=tls.resource)
-    reply = browser.send(browser.until(asked.uri, "decision"))
+    pushed = client.pushed_authorization_request(asked)
+    assert pushed.request_uri.startswith("urn:ietf:params:oauth:request_uri:")
+    reply = browser.send(browser.until(str(pushed), "decision"))
     answer = asked.validate_callback(reply.headers["location"])
     first = client.authorization_code(answer, validate=False, resource=tls.resource)
     thumbprint = first.dpop_key.dpop_jkt

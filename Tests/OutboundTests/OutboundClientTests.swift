@@ -61,8 +61,11 @@ struct OutboundClientTests {
             $0.allowedNetworks = [IPNetwork("127.0.0.2/32")].compactMap { $0 }
             $0.additionalTrustRoots = server.authority
             $0.resolutionLifetime = .milliseconds(1_500)
+            // A handshake on a busy machine.
+            $0.connectTimeout = .seconds(20)
+            $0.totalTimeout = .seconds(40)
         }) { client async throws in
-            let request = OutboundRequest(url: "https://good.test:\(server.port)/")
+            let request = OutboundRequest(url: "https://good.test:\(server.port)/", deadline: .seconds(40))
             #expect(try await client.send(request).status == 200)
             #expect(resolver.count == 1)
             try await Task.sleep(for: .milliseconds(1_600))

@@ -1,3 +1,4 @@
+import Foundation
 package import Keys
 import Outbound
 package import Tenancy
@@ -250,6 +251,34 @@ package enum ClientName {
         isPlain(name)
             && name.unicodeScalars.contains { $0.properties.isAlphabetic || $0.properties.numericType != nil }
             && name.split(whereSeparator: \.isWhitespace).allSatisfy(isOfOneAlphabet)
+            && !isDressedUp(name)
+    }
+
+    /// Whether a letter is written as another character that looks like it, such as a full-width one (Unicode TR 36 §2.9), or
+    /// carries marks for which there is no letter.
+    private static func isDressedUp(_ name: String) -> Bool {
+        var isAfterLetter = false
+        for scalar in name.precomposedStringWithCanonicalMapping.unicodeScalars {
+            let isLetter = isPlainLetter(scalar)
+            if isAfterLetter, scalar.properties.generalCategory == .nonspacingMark { return true }
+            if !isLetter, scalar.properties.isAlphabetic,
+                String(scalar).precomposedStringWithCompatibilityMapping.unicodeScalars.contains(where: isPlainLetter)
+            {
+                return true
+            }
+            isAfterLetter = isLetter
+        }
+        return false
+    }
+
+    /// Latin, Greek or Cyrillic as keyboards write it.
+    private static func isPlainLetter(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        // The letters among these that stand for others: ª, º, long s, digraphs.
+        case 0xAA, 0xBA, 0x17F, 0x132...0x133, 0x13F...0x140, 0x149, 0x1C4...0x1CC, 0x1F1...0x1F3: false
+        case 0x0041...0x024F, 0x0370...0x052F, 0x1E00...0x1EFF: scalar.properties.isAlphabetic
+        default: false
+        }
     }
 
     private static func isVisible(_ scalar: Unicode.Scalar) -> Bool {
@@ -270,6 +299,7 @@ package enum ClientName {
             case 0x0400...0x052F, 0x1C80...0x1C8F, 0x2DE0...0x2DFF, 0xA640...0xA69F: alphabets.insert("Cyrillic")
             case 0x0530...0x058F: alphabets.insert("Armenian")
             case 0x13A0...0x13FF, 0xAB70...0xABBF: alphabets.insert("Cherokee")
+            case 0x0250...0x02AF, 0x1D00...0x1DBF, 0xA720...0xA7FF, 0xAB30...0xAB6F: alphabets.insert("phonetic")
             default: continue
             }
         }

@@ -99,7 +99,7 @@ package struct ClientDocumentError: Error, Sendable {
         let explanation =
             switch failure {
             case .refused: "Its URL, or the address behind it, is not one that this server connects to."
-            case .unreachable: "The server that has it did not answer in time."
+            case .unreachable: "The server that has it could not be reached, or did not answer in time."
             case .status(let status): "The server that has it answered \(status) in place of 200."
             case .mediaType: "It was not sent as application/json."
             case .tooLarge: "It is longer than 5 kilobytes."
