@@ -46,6 +46,13 @@ package struct APIServices: Sendable {
     }
 }
 
+extension APIServices {
+    /// The admin API's own description as JSON text (OpenAPI 3.1), as it is served at `/v1/openapi.json`.
+    package func openAPI() -> [UInt8] {
+        admin.openAPI(limits: limits)
+    }
+}
+
 /// The table of contents: every route of the public port, in reading order.
 ///
 /// - Throws: the template engine's error when a page's template is malformed.

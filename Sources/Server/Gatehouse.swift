@@ -16,7 +16,7 @@ struct Gatehouse: AsyncParsableCommand {
               gatehouse bootstrap --platform-admin-key ops   prints an admin key
               gatehouse serve                            on port 8001
             """,
-        subcommands: [Serve.self, Migrate.self, Bootstrap.self, KeysCommand.self])
+        subcommands: [Serve.self, Migrate.self, Bootstrap.self, KeysCommand.self, OpenAPICommand.self])
 }
 
 /// Why a command ends: one sentence, without a lesson on its usage.

@@ -8,7 +8,7 @@ package struct Client: Sendable, Equatable {
         case registered, dynamic, service
         case metadataDocument = "metadata_document"
     }
-    package enum Status: String, Sendable, Codable { case active, disabled }
+    package enum Status: String, Sendable, Codable, CaseIterable { case active, disabled }
     /// `token_endpoint_auth_method` (RFC 7591 §2).
     package enum AuthenticationMethod: String, Sendable, Codable, CaseIterable {
         case none
@@ -18,7 +18,7 @@ package struct Client: Sendable, Equatable {
 
         package var usesSecret: Bool { self == .clientSecretBasic || self == .clientSecretPost }
     }
-    package enum ApplicationType: String, Sendable, Codable { case web, native }
+    package enum ApplicationType: String, Sendable, Codable, CaseIterable { case web, native }
     /// Where the public keys are that a client proves itself with (RFC 7591 §2).
     package enum KeySource: Sendable, Equatable {
         /// `jwks`: said once, with the rest of the metadata.
@@ -192,7 +192,7 @@ package struct Client: Sendable, Equatable {
 
 /// How an organization stands to a client.
 package struct ClientAdmission: Sendable, Equatable {
-    package enum Status: String, Sendable, Codable { case active, pending, denied }
+    package enum Status: String, Sendable, Codable, CaseIterable { case active, pending, denied }
 
     package let client: ClientID
     package let registry: OrganizationID

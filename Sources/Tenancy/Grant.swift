@@ -3,7 +3,7 @@ package import Keys
 
 /// One connection: what a user gave a client for a resource, with the one family of refresh tokens that keeps it alive.
 package struct Grant: Sendable, Equatable {
-    package enum Status: String, Sendable, Codable { case active, revoked }
+    package enum Status: String, Sendable, Codable, CaseIterable { case active, revoked }
 
     /// Where the family of refresh tokens stands; absent when the client was given none.
     package struct Family: Sendable, Equatable {

@@ -9,7 +9,7 @@ package struct IdentityProviderRecord: Sendable, Equatable {
         /// Signs nobody in on our pages; its assertions are taken at the token endpoint (``TrustedIssuer``).
         case trustedIssuer = "trusted_issuer"
     }
-    package enum Status: String, Sendable, Codable { case active, disabled }
+    package enum Status: String, Sendable, Codable, CaseIterable { case active, disabled }
 
     /// What is not secret about it.
     package struct Configuration: Sendable, Equatable, Codable {

@@ -3,7 +3,7 @@ package import Foundation
 /// A tenant.
 package struct Organization: Sendable, Equatable {
     /// Where an organization stands; only `active` ones issue anything.
-    package enum Status: String, Sendable, Codable { case active, suspended, deleted }
+    package enum Status: String, Sendable, Codable, CaseIterable { case active, suspended, deleted }
 
     package let id: OrganizationID
     /// Lower-case name in URLs; never changes and is never used twice.
@@ -105,13 +105,13 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
 /// a way is closed; the lists of hosts are asked again at every refresh.
 package struct OnboardingSettings: Sendable, Equatable, Codable {
     /// Who may register (RFC 7591).
-    package enum Registration: String, Sendable, Codable {
+    package enum Registration: String, Sendable, Codable, CaseIterable {
         case open, off
         /// Whoever has a token for it.
         case initialAccessToken = "initial_access_token"
     }
     /// Which metadata documents may come (CIMD).
-    package enum Documents: String, Sendable, Codable {
+    package enum Documents: String, Sendable, Codable, CaseIterable {
         case open
         /// Those that an administrator named.
         case preregistered
@@ -156,7 +156,7 @@ package struct OnboardingSettings: Sendable, Equatable, Codable {
 
 /// A mail domain that an organization says is its own.
 package struct Domain: Sendable, Equatable {
-    package enum Status: String, Sendable, Codable { case pending, verified }
+    package enum Status: String, Sendable, Codable, CaseIterable { case pending, verified }
 
     /// Lower case, without a trailing dot.
     package let name: String

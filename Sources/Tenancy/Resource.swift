@@ -3,7 +3,7 @@ package import Keys
 
 /// A protected resource: an MCP server that takes our access tokens.
 package struct Resource: Sendable, Equatable {
-    package enum Status: String, Sendable, Codable { case active, disabled }
+    package enum Status: String, Sendable, Codable, CaseIterable { case active, disabled }
 
     /// One scope as people read it.
     package struct Scope: Sendable, Equatable, Codable {

@@ -2,7 +2,7 @@ package import Foundation
 
 /// One rule of an organization: which principals may have which scopes of which resources through which clients.
 package struct ScopePolicyStatement: Sendable, Equatable {
-    package enum Effect: String, Sendable, Codable { case allow, deny }
+    package enum Effect: String, Sendable, Codable, CaseIterable { case allow, deny }
 
     /// Whom it speaks of. Members are alternatives; an empty value names nobody.
     package struct Principals: Sendable, Equatable, Codable {

@@ -8,7 +8,7 @@ package struct SigningKeyRecord: Sendable, Equatable {
         case idToken = "id_token"
     }
     /// `published` keys are in the JWKS and sign nothing yet; `retired` ones stay there until their last token ended.
-    package enum Status: String, Sendable, Codable { case published, active, retired }
+    package enum Status: String, Sendable, Codable, CaseIterable { case published, active, retired }
 
     package let id: SigningKeyID
     package let owner: OrganizationID

@@ -2,7 +2,7 @@ package import Foundation
 
 /// A person in one organization; the same person in two organizations is two users.
 package struct User: Sendable, Equatable {
-    package enum Status: String, Sendable, Codable { case active, disabled }
+    package enum Status: String, Sendable, Codable, CaseIterable { case active, disabled }
 
     package let id: UserID
     /// As the organization wrote it; unique in the organization without regard to case.

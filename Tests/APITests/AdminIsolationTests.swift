@@ -13,8 +13,6 @@ import Testing
     /// A route with ids in the place of its parameters.
     private static func path(_ route: AdminServer.Route, _ ids: [String: String]) -> String {
         var path = route.template
-        let key = path.contains("/signing-keys/") ? "signing-key" : "admin-key"
-        path = path.replacing("{key}", with: ids[key] ?? "{key}")
         for (name, id) in ids { path = path.replacing("{\(name)}", with: id) }
         return path
     }
@@ -43,7 +41,8 @@ import Testing
             let missing = try await server.call(.get, "/v1/nothing", key: b.key)
             #expect(missing.status == 404)
             var checked = 0
-            for route in server.routes where route.template.hasPrefix("/v1/") {
+            // What needs no key tells everybody the same.
+            for route in server.routes where route.template.hasPrefix("/v1/") && route.template != "/v1/openapi.json" {
                 let template = route.template
                 let body = Self.body(route, provider: idsOfB["provider"] ?? "")
                 func attempt(_ path: String) async throws {

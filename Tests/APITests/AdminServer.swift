@@ -241,9 +241,9 @@ struct AdminServer: Sendable {
             .post, "\(tenant.path)/scope-policies",
             #"{"name":"w","effect":"allow","principals":{"users":["\#(ids["user"] ?? "")"]},"scopes":["write"]}"#)["id"]
         ids["initial"] = try await done(.post, "\(tenant.path)/initial-access-tokens", #"{"name":"t"}"#)["id"]
-        ids["admin-key"] = try await done(
+        ids["key"] = try await done(
             .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["users:read"]}"#)["id"]
-        ids["signing-key"] = try await done(.get, "\(tenant.path)/signing-keys").rows.first?["id"]?.string
+        ids["signing_key"] = try await done(.get, "\(tenant.path)/signing-keys").rows.first?["id"]?.string
         ids["grant"] = GrantID.make(at: Date(), .system).description
         ids["event"] = EventID.make(at: Date(), .system).description
         return ids

@@ -1,4 +1,3 @@
-import API
 import Audit
 import ControlPlane
 import Foundation
@@ -12,6 +11,8 @@ import Postgres
 import Redis
 import Tenancy
 import TestSupport
+
+@testable import API
 
 /// The whole public API in memory, over one set of stores.
 struct TestServices: Sendable {
@@ -105,6 +106,18 @@ struct TestServices: Sendable {
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")),
             limits: limits)
+    }
+
+    /// What the admin API says of itself.
+    func openAPI() -> [UInt8] { services.openAPI() }
+
+    /// Every route that an endpoint answers: those that say 405 are left out.
+    var routes: [(method: String, path: String)] {
+        get throws {
+            let router = Router(context: AppContext.self)
+            services.admin.add(to: router, limits: services.limits)
+            return router.routes.map { ($0.method.rawValue, $0.path.description) }
+        }
     }
 
     /// Runs requests against the router in memory.

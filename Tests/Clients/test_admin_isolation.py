@@ -66,7 +66,7 @@ BODIES = {
 
 MISSING = {
     "org": "org_", "user": "usr_", "client": "cli_", "resource": "res_", "policy": "pol_", "provider": "idp_",
-    "grant": "gra_", "key": "key_", "invitation": "inv_", "event": "evt_",
+    "grant": "gra_", "key": "key_", "signing_key": "sig_", "invitation": "inv_", "event": "evt_",
     "credential": "crd_", "token": "tok_", "initial": "iat_", "issuer": "idp_",
 }
 
@@ -112,7 +112,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     return {
         "org": organization, "user": user["id"], "client": client["id"], "resource": resource["id"],
         "policy": policy["id"],
-        "provider": provider["id"], "grant": connection["grant_id"], "key": key["id"], "signing": signing["id"],
+        "provider": provider["id"], "grant": connection["grant_id"], "key": key["id"], "signing_key": signing["id"],
         "invitation": invitation["id"], "event": event,
         "credential": credential["id"], "token": token["id"], "initial": initial["id"], "issuer": issuer["id"],
         "domain": f"{name}.example", "admitted": code.client_id,
@@ -169,10 +169,8 @@ def body_for(method: str, path: str, ids: dict[str, str]):
 
 
 def ids_for(path: str, things: dict[str, str]) -> dict[str, str]:
-    """The things, with `{key}` and `{client}` meant as the path means them."""
+    """The things, with `{client}` meant as the path means it."""
     things = dict(things)
-    if "signing-keys" in path:
-        things["key"] = things["signing"]
     if "client-approvals" in path:
         things["client"] = things["admitted"]
     return things
@@ -255,7 +253,7 @@ def test_every_id_of_another_organization(deployment, owner, theirs, ours, evide
         own, foreign_ids = ids_for(path, ours), ids_for(path, theirs)
         body = body_for(method, path, own)
         word = words[0]
-        nobody = missing_id(word) if not (word == "key" and "signing-keys" in path) else "sig_" + "0" * 25 + "1"
+        nobody = missing_id(word)
         foreign = call(owner, method, filled(path, own | {word: foreign_ids[word]}), body)
         missing = call(owner, method, filled(path, own | {word: nobody}), body)
         # Only the platform says that a domain is somebody's, so that route is refused before any domain is looked for.

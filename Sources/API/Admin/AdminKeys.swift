@@ -8,10 +8,20 @@ struct AdminKeysEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("admin-keys", .adminKeysRead, in: .platform, .organization, use: list)
-        table.post("admin-keys", .adminKeysWrite, in: .platform, .organization, use: create)
-        table.get("admin-keys/{key}", .adminKeysRead, in: .platform, .organization, use: get)
-        table.delete("admin-keys/{key}", .adminKeysWrite, in: .platform, .organization, use: revoke)
+        table.get(
+            "admin-keys", .adminKeysRead, in: .platform, .organization, use: list,
+            as: .list("listAdminKeys", "Admin keys", of: Self.schema))
+        table.post(
+            "admin-keys", .adminKeysWrite, in: .platform, .organization, use: create,
+            as: .create(
+                "createAdminKey", "Make a key that can do at most what its maker can; the secret is shown once",
+                from: Self.draft, to: Self.made))
+        table.get(
+            "admin-keys/{key}", .adminKeysRead, in: .platform, .organization, use: get,
+            as: .read("getAdminKey", "One admin key", Self.schema))
+        table.delete(
+            "admin-keys/{key}", .adminKeysWrite, in: .platform, .organization, use: revoke,
+            as: .remove("revokeAdminKey", "End an admin key at once", ifMatch: .required))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -50,6 +60,24 @@ struct AdminKeysEndpoint: Sendable {
             .deleted
         }
     }
+
+    private static let schema = Schema.named(
+        "AdminKey",
+        .object([
+            "id": .id(AdminKeyID.self), "name": .string, "scopes": .array(of: .string), "cidrs": .array(of: .string),
+            "created_by": .string, "created_at": .time, "expires_at": .time.nullable, "last_used_at": .time.nullable,
+            "revoked_at": .time.nullable,
+        ]))
+
+    private static let made = Schema.named(
+        "IssuedAdminKey", schema.adding(["secret": .string.optional.said("Shown once.")]))
+
+    private static let draft = Schema.named(
+        "NewAdminKey",
+        .draft([
+            "name": .name, "scopes": .array(of: .words(AdminScope.self), 1...64),
+            "cidrs": .array(of: .string, 0...64).optional, "expires_at": .time.optional,
+        ]))
 
     /// - Parameter secret: told once, in the reply that made it.
     private static func json(_ key: AdminKey, secret: Secret? = nil) -> [UInt8] {

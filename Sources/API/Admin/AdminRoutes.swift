@@ -1,6 +1,6 @@
 package import ControlPlane
 import HTTPTypes
-package import Hummingbird
+import Hummingbird
 package import Keys
 import Tenancy
 
@@ -25,7 +25,9 @@ package struct AdminRoutes: Sendable {
         cursors = CursorSeal(key: cursorKey)
     }
 
-    package func add(to router: Router<AppContext>, limits: EndpointLimits) {
+    /// - Returns: the description of what was added, which is served too.
+    @discardableResult
+    func add(to router: Router<AppContext>, limits: EndpointLimits) -> OpenAPIDocument {
         let metadata = ProtectedResourceEndpoint(publicURL: administration.settings.publicURL)
         router.get(".well-known/oauth-protected-resource/v1", use: metadata.get)
             .head(".well-known/oauth-protected-resource/v1", use: metadata.get)
@@ -36,7 +38,7 @@ package struct AdminRoutes: Sendable {
             .group(context: AdminContext.self)
         let table = AdminRouteTable(
             group: group, gate: AdminGate(administration: administration, authentication: authentication),
-            cursors: cursors, publicURL: administration.settings.publicURL)
+            cursors: cursors, publicURL: administration.settings.publicURL, described: DescribedRoutes())
 
         OrganizationsEndpoint(administration: administration).addRoutes(to: table)
         DomainsEndpoint(administration: administration).addRoutes(to: table)
@@ -55,6 +57,17 @@ package struct AdminRoutes: Sendable {
         ProgrammaticTokensEndpoint(administration: administration).addRoutes(to: table)
         AdminKeysEndpoint(administration: administration).addRoutes(to: table)
         AuditEventsEndpoint(administration: administration).addRoutes(to: table)
+
+        let document = OpenAPIDocument(routes: table.described.all, url: administration.settings.publicURL)
+        let ready = ReadyDocument(document.json())
+        router.get("v1/openapi.json") { request, _ in ready.response(to: request) }
+            .head("v1/openapi.json") { request, _ in ready.response(to: request) }
+        return document
+    }
+
+    /// The API's own description, as JSON text (OpenAPI 3.1). Serves nothing.
+    func openAPI(limits: EndpointLimits) -> [UInt8] {
+        add(to: Router(context: AppContext.self), limits: limits).json()
     }
 }
 
@@ -66,7 +79,14 @@ enum AdminPlace: Sendable {
     case organization
 }
 
-/// Adds routes, each with the scope it needs.
+/// What was said of the routes, while they are added.
+final class DescribedRoutes {
+    private(set) var all: [DescribedRoute] = []
+
+    func append(_ route: DescribedRoute) { all.append(route) }
+}
+
+/// Adds routes, each with the scope it needs and its description.
 struct AdminRouteTable {
     typealias Handler = @Sendable (AdminCall) async throws -> Response
 
@@ -74,23 +94,36 @@ struct AdminRouteTable {
     let gate: AdminGate
     let cursors: CursorSeal
     let publicURL: String
+    let described: DescribedRoutes
 
-    func get(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
-        on(.get, path, scope, places, handler)
+    func get(
+        _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
+        as operation: Operation? = nil
+    ) {
+        on(.get, path, scope, places, handler, operation)
     }
-    func post(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
-        on(.post, path, scope, places, handler)
+    func post(
+        _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
+        as operation: Operation? = nil
+    ) {
+        on(.post, path, scope, places, handler, operation)
     }
-    func patch(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
-        on(.patch, path, scope, places, handler)
+    func patch(
+        _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
+        as operation: Operation? = nil
+    ) {
+        on(.patch, path, scope, places, handler, operation)
     }
-    func delete(_ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler) {
-        on(.delete, path, scope, places, handler)
+    func delete(
+        _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
+        as operation: Operation? = nil
+    ) {
+        on(.delete, path, scope, places, handler, operation)
     }
 
     private func on(
         _ method: HTTPRequest.Method, _ path: String, _ scope: AdminScope, _ places: [AdminPlace],
-        _ handler: @escaping Handler
+        _ handler: @escaping Handler, _ operation: Operation?
     ) {
         for place in places {
             let full =
@@ -100,6 +133,13 @@ struct AdminRouteTable {
                 case .organization:
                     "organizations/{org}" + (path.isEmpty || path.hasPrefix(":") ? path : "/\(path)")
                 }
+            if let operation {
+                let isTwin = place == .platform && places.count > 1
+                described.append(
+                    DescribedRoute(
+                        method: method, path: "/v1/\(full)", scope: scope, operation: operation,
+                        id: operation.id + (isTwin ? "OfPlatform" : "")))
+            }
             group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
                 let organization = try await gate.organization(place, context, holding: scope)
                 let write =

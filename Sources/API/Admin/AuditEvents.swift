@@ -9,16 +9,22 @@ struct AuditEventsEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("audit/events", .auditRead, in: .platform, .organization, use: list)
-        table.get("audit/events/{event}", .auditRead, in: .platform, .organization, use: get)
+        table.get(
+            "audit/events", .auditRead, in: .platform, .organization, use: list,
+            as: .list("listAuditEvents", "What happened", of: Self.schema, filters: Self.filters))
+        table.get(
+            "audit/events/{event}", .auditRead, in: .platform, .organization, use: get,
+            as: .read("getAuditEvent", "One event", Self.schema))
     }
 
-    private static let filters: Set<String> = [
-        "type", "outcome", "actor", "client", "target", "from", "until", "order",
+    private static let filters: KeyValuePairs<String, Schema> = [
+        "type": .string.said("Event types, separated by commas."), "outcome": .words(AuditEvent.Outcome.self),
+        "actor": .string, "client": .string, "target": .string, "from": .time, "until": .time,
+        "order": .words("oldest_first", "newest_first"),
     ]
 
     private func list(_ call: AdminCall) async throws -> Response {
-        let request = try ListRequest(call, of: "audit/events", filters: Self.filters)
+        let request = try ListRequest(call, of: "audit/events", filters: Set(Self.filters.map(\.key)))
         let order = try Self.order(request)
         let rows = try await administration.auditLog.events(
             of: call.organization.id, after: request.position.flatMap { Int($0) }, limit: request.limit + 1,
@@ -68,6 +74,14 @@ struct AuditEventsEndpoint: Sendable {
         }
         return filter
     }
+
+    private static let schema = Schema.named(
+        "AuditEntry",
+        .object([
+            "id": .id(EventID.self), "seq": .integer, "logged_at": .time,
+            "event": .map(of: .any).said("The very bytes whose hash the log proves."),
+            "disclosures": .array(of: .string),
+        ]))
 
     /// The event is the very bytes whose hash the log proves; the disclosures are what opens its sealed fields.
     private static func json(_ entry: AuditLog.Entry) -> [UInt8] {

@@ -9,11 +9,23 @@ struct ClientApprovalsEndpoint: Sendable {
     let documents: ClientDocuments
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("client-approvals", .clientsRead, in: .organization, use: list)
-        table.post("client-approvals", .clientsWrite, in: .organization, use: create)
-        table.get("client-approvals/{client}", .clientsRead, in: .organization, use: get)
-        table.post("client-approvals/{client}:approve", .clientsWrite, in: .organization, use: approve)
-        table.post("client-approvals/{client}:deny", .clientsWrite, in: .organization, use: deny)
+        table.get(
+            "client-approvals", .clientsRead, in: .organization, use: list,
+            as: .list("listClientApprovals", "What the organization decided about the clients it met", of: Self.schema))
+        table.post(
+            "client-approvals", .clientsWrite, in: .organization, use: create,
+            as: .create(
+                "createClientApproval", "Approve a client before anybody came with it", from: Self.draft,
+                to: Self.schema))
+        table.get(
+            "client-approvals/{client}", .clientsRead, in: .organization, use: get,
+            as: .read("getClientApproval", "One decision", Self.schema))
+        table.post(
+            "client-approvals/{client}:approve", .clientsWrite, in: .organization, use: approve,
+            as: .act("approveClient", "Let people connect with a client", to: Self.schema))
+        table.post(
+            "client-approvals/{client}:deny", .clientsWrite, in: .organization, use: deny,
+            as: .act("denyClient", "Keep a client out; every connection made with it ends", to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -58,6 +70,18 @@ struct ClientApprovalsEndpoint: Sendable {
             .ok(Self.json(done.value))
         }
     }
+
+    private static let schema = Schema.named(
+        "ClientApproval",
+        .object([
+            "id": .id(ClientID.self), "client_id": .string.nullable, "name": .string.nullable,
+            "kind": .words(Client.Kind.self).nullable, "redirect_uris": .array(of: .string).nullable,
+            "registry": .words("platform", "organization"), "status": .words(ClientAdmission.Status.self),
+            "created_at": .time,
+        ]))
+
+    private static let draft = Schema.named(
+        "NewClientApproval", .draft(["client_id": .string.said("Its id, or the URL of its metadata document.")]))
 
     private static func json(_ approval: Administration.Approval) -> [UInt8] {
         JSONWriter.object { json in

@@ -9,12 +9,26 @@ struct ClientsEndpoint: Sendable {
     let documents: ClientDocuments
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("clients", .clientsRead, in: .platform, .organization, use: list)
-        table.post("clients", .clientsWrite, in: .platform, .organization, use: create)
-        table.get("clients/{client}", .clientsRead, in: .platform, .organization, use: get)
-        table.patch("clients/{client}", .clientsWrite, in: .platform, .organization, use: update)
-        table.delete("clients/{client}", .clientsWrite, in: .platform, .organization, use: delete)
-        table.post("clients/{client}/secrets", .clientsWrite, in: .platform, .organization, use: rotateSecret)
+        table.get(
+            "clients", .clientsRead, in: .platform, .organization, use: list,
+            as: .list("listClients", "Clients", of: Self.schema))
+        table.post(
+            "clients", .clientsWrite, in: .platform, .organization, use: create,
+            as: .create("createClient", "Make a client; its secret is shown once", from: Self.draft, to: Self.made))
+        table.get(
+            "clients/{client}", .clientsRead, in: .platform, .organization, use: get,
+            as: .read("getClient", "One client", Self.schema))
+        table.patch(
+            "clients/{client}", .clientsWrite, in: .platform, .organization, use: update,
+            as: .update("updateClient", "Change a client", from: Self.patch, to: Self.schema))
+        table.delete(
+            "clients/{client}", .clientsWrite, in: .platform, .organization, use: delete,
+            as: .remove("deleteClient", "Remove a client; every connection made with it ends", ifMatch: .required))
+        table.post(
+            "clients/{client}/secrets", .clientsWrite, in: .platform, .organization, use: rotateSecret,
+            as: .act(
+                "rotateClientSecret", "Give a client a new secret, shown once", from: Self.rotation, to: Self.made,
+                status: .created))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -134,6 +148,67 @@ struct ClientsEndpoint: Sendable {
                 version: done.value.client.version)
         }
     }
+
+    private static let scopes = Schema.array(of: .scope, 0...200)
+
+    private static let schema = Schema.named(
+        "Client",
+        .object([
+            "id": .id(ClientID.self), "client_id": .string, "kind": .words(Client.Kind.self), "name": .string,
+            "redirect_uris": .array(of: .string), "grant_types": .array(of: .string),
+            "response_types": .array(of: .string),
+            "token_endpoint_auth_method": .words(Client.AuthenticationMethod.self),
+            "token_endpoint_auth_methods_supported": .array(of: .words(Client.AuthenticationMethod.self)).optional,
+            "jwks": .map(of: .any).optional, "jwks_uri": .uri.optional, "previous_secret_expires_at": .time.optional,
+            "document": .object([
+                "url": .uri, "digest": .string, "fetched_at": .time, "fresh_until": .time, "preregistered": .bool,
+            ]).optional,
+            "application_type": .words(Client.ApplicationType.self).nullable,
+            "scope_ceiling": .array(of: .string).nullable, "client_uri": .string.nullable,
+            "logo_uri": .string.nullable, "policy_uri": .string.nullable, "tos_uri": .string.nullable,
+            "dpop_bound_access_tokens": .bool, "require_pushed_authorization_requests": .bool,
+            "status": .words(Client.Status.self), "expires_at": .time.nullable, "created_at": .time,
+            "updated_at": .time,
+        ]))
+
+    private static let made = Schema.named(
+        "IssuedClient", schema.adding(["client_secret": .string.optional.said("Shown once.")]))
+
+    private static let draft = Schema.named(
+        "NewClient",
+        .either(
+            .draft([
+                "kind": .words(Client.Kind.registered.rawValue, Client.Kind.service.rawValue).optional,
+                "name": .name, "redirect_uris": .array(of: .string, 0...16).optional,
+                "grant_types": .array(of: .string, 1...6).optional,
+                "token_endpoint_auth_method": .words(Client.AuthenticationMethod.self).optional,
+                "jwks": .map(of: .any).optional, "jwks_uri": .https.optional,
+                "application_type": .words(Client.ApplicationType.self).optional,
+                "scope_ceiling": scopes.optional, "client_uri": .https.optional, "logo_uri": .https.optional,
+                "policy_uri": .https.optional, "tos_uri": .https.optional,
+                "dpop_bound_access_tokens": .bool.optional, "require_pushed_authorization_requests": .bool.optional,
+            ]),
+            .draft([
+                "kind": .words(Client.Kind.metadataDocument.rawValue), "document_url": .https,
+                "scope_ceiling": scopes.optional,
+            ])))
+
+    private static let patch = Schema.named(
+        "ClientPatch",
+        .patch([
+            "name": .name, "redirect_uris": .array(of: .string, 0...16), "jwks": .map(of: .any),
+            "jwks_uri": .https, "scope_ceiling": scopes.nullable, "client_uri": .https.nullable,
+            "logo_uri": .https.nullable, "policy_uri": .https.nullable, "tos_uri": .https.nullable,
+            "dpop_bound_access_tokens": .bool, "require_pushed_authorization_requests": .bool,
+            "status": .words(Client.Status.self),
+        ]))
+
+    private static let rotation = Schema.named(
+        "ClientSecretRotation",
+        .draft([
+            "overlap_seconds": .integer(0...(7 * 86_400)).optional.said(
+                "How long the old secret works beside it; 0 unless said.")
+        ]))
 
     /// - Parameter secret: told once, in the reply that made it.
     private static func json(_ client: Client, secret: Secret? = nil) -> [UInt8] {

@@ -8,11 +8,22 @@ struct DomainsEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("domains", .organizationsRead, in: .organization, use: list)
-        table.post("domains", .organizationsWrite, in: .organization, use: add)
-        table.get("domains/{domain}", .organizationsRead, in: .organization, use: get)
-        table.delete("domains/{domain}", .organizationsWrite, in: .organization, use: remove)
-        table.post("domains/{domain}:verify", .domainsVerify, in: .organization, use: verify)
+        table.get(
+            "domains", .organizationsRead, in: .organization, use: list,
+            as: .list("listDomains", "Mail domains that the organization names as its own", of: Self.schema))
+        table.post(
+            "domains", .organizationsWrite, in: .organization, use: add,
+            as: .create(
+                "addDomain", "Name a mail domain; it counts once it is verified", from: Self.draft, to: Self.schema))
+        table.get(
+            "domains/{domain}", .organizationsRead, in: .organization, use: get,
+            as: .read("getDomain", "One domain, and what proves it", Self.schema))
+        table.delete(
+            "domains/{domain}", .organizationsWrite, in: .organization, use: remove,
+            as: .remove("removeDomain", "Give a domain up"))
+        table.post(
+            "domains/{domain}:verify", .domainsVerify, in: .organization, use: verify,
+            as: .act("verifyDomain", "Say that a domain is the organization's own", to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -56,6 +67,15 @@ struct DomainsEndpoint: Sendable {
     }
 
     private func name(_ call: AdminCall) -> String { call.parameters.get("domain") ?? "" }
+
+    private static let schema = Schema.named(
+        "Domain",
+        .object([
+            "domain": .string, "status": .words(Domain.Status.self), "verification_token": .string,
+            "verified_at": .time.nullable, "created_at": .time,
+        ]))
+
+    private static let draft = Schema.named("NewDomain", .draft(["domain": .string(3...253, pattern: "[.]")]))
 
     private static func json(_ domain: Domain) -> [UInt8] {
         JSONWriter.object { json in

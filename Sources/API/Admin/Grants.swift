@@ -8,9 +8,17 @@ struct GrantsEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("grants", .grantsRead, in: .organization, use: list)
-        table.get("grants/{grant}", .grantsRead, in: .organization, use: get)
-        table.post("grants/{grant}:revoke", .grantsWrite, in: .organization, use: revoke)
+        table.get(
+            "grants", .grantsRead, in: .organization, use: list,
+            as: .list(
+                "listGrants", "What people gave clients; people see them as connections", of: Self.schema,
+                filters: ["user": .id(UserID.self), "client": .id(ClientID.self)]))
+        table.get(
+            "grants/{grant}", .grantsRead, in: .organization, use: get,
+            as: .read("getGrant", "One grant", Self.schema))
+        table.post(
+            "grants/{grant}:revoke", .grantsWrite, in: .organization, use: revoke,
+            as: .act("revokeGrant", "End a grant and all its tokens", to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -34,6 +42,15 @@ struct GrantsEndpoint: Sendable {
             .ok(Self.json(done.value), version: done.value.version)
         }
     }
+
+    private static let schema = Schema.named(
+        "Grant",
+        .object([
+            "id": .id(GrantID.self), "user": .id(UserID.self), "client": .id(ClientID.self),
+            "resource": .id(ResourceID.self), "issuer": .issuerName, "scopes": .array(of: .string),
+            "status": .words(Grant.Status.self), "auth_time": .time, "refreshable": .bool, "created_at": .time,
+            "last_used_at": .time, "idle_expires_at": .time, "expires_at": .time,
+        ]))
 
     private static func json(_ grant: Grant) -> [UInt8] {
         JSONWriter.object { json in

@@ -8,11 +8,24 @@ struct IdentityProvidersEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("identity-providers", .identityProvidersRead, in: .organization, use: list)
-        table.post("identity-providers", .identityProvidersWrite, in: .organization, use: create)
-        table.get("identity-providers/{provider}", .identityProvidersRead, in: .organization, use: get)
-        table.patch("identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: update)
-        table.delete("identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: delete)
+        table.get(
+            "identity-providers", .identityProvidersRead, in: .organization, use: list,
+            as: .list("listIdentityProviders", "What signs people in", of: Self.schema))
+        table.post(
+            "identity-providers", .identityProvidersWrite, in: .organization, use: create,
+            as: .create(
+                "createIdentityProvider", "Let a Stytch project sign people in", from: Self.draft, to: Self.schema))
+        table.get(
+            "identity-providers/{provider}", .identityProvidersRead, in: .organization, use: get,
+            as: .read("getIdentityProvider", "One identity provider; its secret is never told", Self.schema))
+        table.patch(
+            "identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: update,
+            as: .update("updateIdentityProvider", "Change an identity provider", from: Self.patch, to: Self.schema))
+        table.delete(
+            "identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: delete,
+            as: .remove(
+                "deleteIdentityProvider", "Remove an identity provider and every identity it linked; people stay",
+                ifMatch: .required))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -73,6 +86,32 @@ struct IdentityProvidersEndpoint: Sendable {
             .deleted
         }
     }
+
+    private static let schema = Schema.named(
+        "IdentityProvider",
+        .object([
+            "id": .id(IdentityProviderID.self), "kind": .words(IdentityProviderRecord.Kind.self), "name": .string,
+            "status": .words(IdentityProviderRecord.Status.self), "project_id": .string,
+            "organization_id": .string.nullable, "base_url": .string.nullable, "has_secret": .bool,
+            "authoritative_domains": .array(of: .string), "created_at": .time, "updated_at": .time,
+        ]))
+
+    private static let draft = Schema.named(
+        "NewIdentityProvider",
+        .draft([
+            "kind": .words(
+                IdentityProviderRecord.Kind.stytchB2B.rawValue, IdentityProviderRecord.Kind.stytchConsumer.rawValue),
+            "name": .name, "project_id": .string, "secret": .string,
+            "organization_id": .string.optional.said("Stytch's organization, B2B only."), "base_url": .string.optional,
+            "authoritative_domains": .array(of: .string).optional,
+        ]))
+
+    private static let patch = Schema.named(
+        "IdentityProviderPatch",
+        .patch([
+            "name": .name, "secret": .string, "base_url": .string.nullable,
+            "authoritative_domains": .array(of: .string), "status": .words(IdentityProviderRecord.Status.self),
+        ]))
 
     /// Everything but the secret, of which only is said whether there is one (T-05).
     private static func json(_ provider: IdentityProviderRecord) -> [UInt8] {

@@ -8,10 +8,20 @@ struct InitialAccessTokensEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("initial-access-tokens", .clientsRead, in: .platform, .organization, use: list)
-        table.post("initial-access-tokens", .clientsWrite, in: .platform, .organization, use: create)
-        table.get("initial-access-tokens/{initial}", .clientsRead, in: .platform, .organization, use: get)
-        table.delete("initial-access-tokens/{initial}", .clientsWrite, in: .platform, .organization, use: revoke)
+        table.get(
+            "initial-access-tokens", .clientsRead, in: .platform, .organization, use: list,
+            as: .list("listInitialAccessTokens", "Tokens that let clients register", of: Self.schema))
+        table.post(
+            "initial-access-tokens", .clientsWrite, in: .platform, .organization, use: create,
+            as: .create(
+                "createInitialAccessToken", "Make a token that lets clients register; shown once", from: Self.draft,
+                to: Self.made))
+        table.get(
+            "initial-access-tokens/{initial}", .clientsRead, in: .platform, .organization, use: get,
+            as: .read("getInitialAccessToken", "One token", Self.schema))
+        table.delete(
+            "initial-access-tokens/{initial}", .clientsWrite, in: .platform, .organization, use: revoke,
+            as: .remove("revokeInitialAccessToken", "End a token; clients that registered with it stay"))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -48,6 +58,21 @@ struct InitialAccessTokensEndpoint: Sendable {
             .deleted
         }
     }
+
+    private static let schema = Schema.named(
+        "InitialAccessToken",
+        .object([
+            "id": .id(InitialAccessTokenID.self), "name": .string, "uses_left": .integer.nullable,
+            "created_by": .string, "created_at": .time, "expires_at": .time.nullable, "last_used_at": .time.nullable,
+            "revoked_at": .time.nullable,
+        ]))
+
+    private static let made = Schema.named(
+        "IssuedInitialAccessToken", schema.adding(["token": .string.optional.said("Shown once.")]))
+
+    private static let draft = Schema.named(
+        "NewInitialAccessToken",
+        .draft(["name": .name, "uses": .integer(1...1_000_000).optional, "expires_at": .time.optional]))
 
     /// - Parameter secret: told once, in the reply that made it.
     private static func json(_ token: InitialAccessToken, secret: Secret? = nil) -> [UInt8] {

@@ -8,10 +8,20 @@ struct InvitationsEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("invitations", .invitationsRead, in: .organization, use: list)
-        table.post("invitations", .invitationsWrite, in: .organization, use: create)
-        table.get("invitations/{invitation}", .invitationsRead, in: .organization, use: get)
-        table.delete("invitations/{invitation}", .invitationsWrite, in: .organization, use: revoke)
+        table.get(
+            "invitations", .invitationsRead, in: .organization, use: list,
+            as: .list("listInvitations", "Invitations", of: Self.schema))
+        table.post(
+            "invitations", .invitationsWrite, in: .organization, use: create,
+            as: .create(
+                "createInvitation", "Open a way in for one address; the link is shown once", from: Self.draft,
+                to: Self.made))
+        table.get(
+            "invitations/{invitation}", .invitationsRead, in: .organization, use: get,
+            as: .read("getInvitation", "One invitation", Self.schema))
+        table.delete(
+            "invitations/{invitation}", .invitationsWrite, in: .organization, use: revoke,
+            as: .remove("revokeInvitation", "End an invitation"))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -48,6 +58,23 @@ struct InvitationsEndpoint: Sendable {
             .deleted
         }
     }
+
+    private static let schema = Schema.named(
+        "Invitation",
+        .object([
+            "id": .id(InvitationID.self), "email": .string, "name": .string.nullable, "created_by": .string,
+            "created_at": .time, "expires_at": .time, "accepted_at": .time.nullable, "revoked_at": .time.nullable,
+        ]))
+
+    private static let made = Schema.named(
+        "IssuedInvitation", schema.adding(["link": .uri.optional.said("Shown once.")]))
+
+    private static let draft = Schema.named(
+        "NewInvitation",
+        .draft([
+            "email": .email, "name": .name.optional,
+            "expires_in_seconds": .integer(Administration.invitationLifetime.allowed).optional,
+        ]))
 
     /// - Parameter link: told once, in the reply that made it.
     private static func json(_ invitation: Invitation, link: Secret? = nil) -> [UInt8] {

@@ -8,14 +8,36 @@ struct OrganizationsEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("organizations", .organizationsRead, in: .platform, use: list)
-        table.post("organizations", .organizationsWrite, in: .platform, use: create)
-        table.get("", .organizationsRead, in: .organization, use: get)
-        table.patch("", .organizationsWrite, in: .organization, use: update)
-        table.get("settings", .organizationsRead, in: .platform, use: get)
-        table.patch("settings", .organizationsWrite, in: .platform, use: update)
-        table.post(":suspend", .organizationsWrite, in: .organization, use: suspend)
-        table.post(":resume", .organizationsWrite, in: .organization, use: resume)
+        table.get(
+            "organizations", .organizationsRead, in: .platform, use: list,
+            as: .list("listOrganizations", "All organizations", of: Self.schema))
+        table.post(
+            "organizations", .organizationsWrite, in: .platform, use: create,
+            as: .create(
+                "createOrganization", "Make an organization that can be used at once", from: Self.draft, to: Self.schema
+            ))
+        table.get(
+            "", .organizationsRead, in: .organization, use: get,
+            as: .read("getOrganization", "The organization and its settings", Self.schema))
+        table.patch(
+            "", .organizationsWrite, in: .organization, use: update,
+            as: .update(
+                "updateOrganization", "Change the organization and its settings", from: Self.patch, to: Self.schema,
+                ifMatch: .optional))
+        table.get(
+            "settings", .organizationsRead, in: .platform, use: get,
+            as: .read("getPlatform", "The platform and its settings", Self.schema))
+        table.patch(
+            "settings", .organizationsWrite, in: .platform, use: update,
+            as: .update(
+                "updatePlatform", "Change the platform and its settings", from: Self.patch, to: Self.schema,
+                ifMatch: .optional))
+        table.post(
+            ":suspend", .organizationsWrite, in: .organization, use: suspend,
+            as: .act("suspendOrganization", "Stop everything that the organization issues", to: Self.schema))
+        table.post(
+            ":resume", .organizationsWrite, in: .organization, use: resume,
+            as: .act("resumeOrganization", "End a suspension", to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -76,6 +98,46 @@ struct OrganizationsEndpoint: Sendable {
             .ok(Self.json(done.value), version: done.value.version)
         }
     }
+
+    private static let hosts = Schema.array(of: .string(1...253), 0...200)
+
+    private static let settingsMembers: KeyValuePairs<String, Schema> = [
+        "refresh_grace_seconds": .integer(0...30),
+        "grant_idle_lifetime_seconds": .integer(600...(5 * 366 * 86_400)),
+        "grant_lifetime_seconds": .integer(3_600...(5 * 366 * 86_400)),
+        "session_lifetime_seconds": .integer(60...(30 * 86_400)),
+        "programmatic_token_lifetime_seconds": .integer(60...(366 * 86_400)),
+        "default_resource": .id(ResourceID.self).nullable,
+        "approval_required_for": .array(of: .words(Client.Kind.self)),
+        "device_authorization": .bool,
+    ]
+
+    private static let onboardingMembers: KeyValuePairs<String, Schema> = [
+        "registration": .words(OnboardingSettings.Registration.self),
+        "metadata_documents": .words(OnboardingSettings.Documents.self),
+        "allowed_document_hosts": hosts, "denied_document_hosts": hosts, "allowed_redirect_hosts": hosts,
+        "denied_redirect_hosts": hosts,
+    ]
+
+    static let schema = Schema.named(
+        "Organization",
+        .object([
+            "id": .id(OrganizationID.self), "slug": .string, "name": .string,
+            "status": .words(Organization.Status.self),
+            "settings": .object(settingsMembers).adding(["onboarding": .object(onboardingMembers)]),
+            "created_at": .time, "updated_at": .time,
+        ]))
+
+    private static let draft = Schema.named(
+        "NewOrganization",
+        .draft(["slug": .string(2...63, pattern: "^[a-z0-9][a-z0-9-]*[a-z0-9]$"), "name": .name]))
+
+    private static let patch = Schema.named(
+        "OrganizationPatch",
+        .patch([
+            "name": .name,
+            "settings": .patch(settingsMembers).adding(["onboarding": .patch(onboardingMembers).optional]),
+        ]))
 
     static func json(_ organization: Organization) -> [UInt8] {
         JSONWriter.object { json in

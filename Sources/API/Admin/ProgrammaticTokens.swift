@@ -8,10 +8,24 @@ struct ProgrammaticTokensEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("access-tokens", .accessTokensRead, in: .organization, use: list)
-        table.post("access-tokens", .accessTokensWrite, in: .organization, use: create)
-        table.get("access-tokens/{token}", .accessTokensRead, in: .organization, use: get)
-        table.delete("access-tokens/{token}", .accessTokensWrite, in: .organization, use: revoke)
+        table.get(
+            "access-tokens", .accessTokensRead, in: .organization, use: list,
+            as: .list(
+                "listAccessTokens", "Tokens that administrators issued by name", of: Self.schema,
+                filters: ["user": .id(UserID.self), "client": .id(ClientID.self)]))
+        table.post(
+            "access-tokens", .accessTokensWrite, in: .organization, use: create,
+            as: .create(
+                "createAccessToken", "Issue a token for a person or a service; shown once", from: Self.draft,
+                to: Self.made))
+        table.get(
+            "access-tokens/{token}", .accessTokensRead, in: .organization, use: get,
+            as: .read("getAccessToken", "One token", Self.schema))
+        table.delete(
+            "access-tokens/{token}", .accessTokensWrite, in: .organization, use: revoke,
+            as: .remove(
+                "revokeAccessToken", "End a token for everyone who asks; servers that verify offline go on",
+                to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -77,6 +91,26 @@ struct ProgrammaticTokensEndpoint: Sendable {
         }
         return issuer
     }
+
+    private static let schema = Schema.named(
+        "AccessToken",
+        .object([
+            "id": .id(TokenID.self), "name": .string, "user": .id(UserID.self).optional,
+            "client": .id(ClientID.self).optional, "resource": .id(ResourceID.self), "issuer": .issuerName,
+            "scopes": .array(of: .string), "status": .words("active", "revoked"), "created_by": .string,
+            "created_at": .time, "expires_at": .time, "revoked_at": .time.nullable, "honoured_offline_until": .time,
+        ]))
+
+    private static let made = Schema.named(
+        "IssuedAccessToken", schema.adding(["token": .string.optional.said("Shown once, and not kept.")]))
+
+    private static let draft = Schema.named(
+        "NewAccessToken",
+        .draft([
+            "name": .name, "user": .id(UserID.self).optional, "client": .id(ClientID.self).optional,
+            "resource": .id(ResourceID.self), "scopes": .array(of: .string), "expires_at": .time.optional,
+            "issuer": .issuerName.optional,
+        ]).said("Either user or client."))
 
     /// - Parameter text: the token, told once, in the reply that made it.
     private static func json(_ token: ProgrammaticToken, text: Secret? = nil) -> [UInt8] {

@@ -9,12 +9,21 @@ struct ResourceCredentialsEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("resources/{resource}/credentials", .resourcesRead, in: .platform, .organization, use: list)
-        table.post("resources/{resource}/credentials", .resourcesWrite, in: .platform, .organization, use: create)
         table.get(
-            "resources/{resource}/credentials/{credential}", .resourcesRead, in: .platform, .organization, use: get)
+            "resources/{resource}/credentials", .resourcesRead, in: .platform, .organization, use: list,
+            as: .list(
+                "listResourceCredentials", "What a resource asks the introspection endpoint with", of: Self.schema))
+        table.post(
+            "resources/{resource}/credentials", .resourcesWrite, in: .platform, .organization, use: create,
+            as: .create(
+                "createResourceCredential", "Give a resource one more credential; its secret is shown once",
+                from: Self.draft, to: Self.made))
+        table.get(
+            "resources/{resource}/credentials/{credential}", .resourcesRead, in: .platform, .organization, use: get,
+            as: .read("getResourceCredential", "One credential", Self.schema))
         table.delete(
-            "resources/{resource}/credentials/{credential}", .resourcesWrite, in: .platform, .organization, use: delete)
+            "resources/{resource}/credentials/{credential}", .resourcesWrite, in: .platform, .organization, use: delete,
+            as: .remove("deleteResourceCredential", "End a credential at once"))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -54,6 +63,23 @@ struct ResourceCredentialsEndpoint: Sendable {
             .deleted
         }
     }
+
+    private static let schema = Schema.named(
+        "ResourceCredential",
+        .object([
+            "id": .id(ResourceCredentialID.self), "client_id": .string, "jwks": .map(of: .any).optional,
+            "resource": .id(ResourceID.self), "name": .string, "created_by": .string, "created_at": .time,
+        ]))
+
+    private static let made = Schema.named(
+        "IssuedResourceCredential", schema.adding(["client_secret": .string.optional.said("Shown once.")]))
+
+    private static let draft = Schema.named(
+        "NewResourceCredential",
+        .draft([
+            "name": .name,
+            "jwks": .map(of: .any).optional.said("Public keys that it proves itself with, instead of a secret."),
+        ]))
 
     /// - Parameter secret: told once, in the reply that made it.
     private static func json(_ credential: ResourceCredential, secret: Secret? = nil) -> [UInt8] {

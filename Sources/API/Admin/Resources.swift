@@ -8,13 +8,27 @@ struct ResourcesEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("resources", .resourcesRead, in: .platform, .organization, use: list)
-        table.post("resources", .resourcesWrite, in: .platform, .organization, use: create)
-        table.get("resources/{resource}", .resourcesRead, in: .platform, .organization, use: get)
-        table.patch("resources/{resource}", .resourcesWrite, in: .platform, .organization, use: update)
-        table.delete("resources/{resource}", .resourcesWrite, in: .platform, .organization, use: delete)
-        table.post("resources/{resource}:enable", .resourcesWrite, in: .platform, .organization, use: enable)
-        table.post("resources/{resource}:disable", .resourcesWrite, in: .platform, .organization, use: disable)
+        table.get(
+            "resources", .resourcesRead, in: .platform, .organization, use: list,
+            as: .list("listResources", "Resources: MCP servers that tokens are for", of: Self.schema))
+        table.post(
+            "resources", .resourcesWrite, in: .platform, .organization, use: create,
+            as: .create("createResource", "Make a resource", from: Self.draft, to: Self.schema))
+        table.get(
+            "resources/{resource}", .resourcesRead, in: .platform, .organization, use: get,
+            as: .read("getResource", "One resource", Self.schema))
+        table.patch(
+            "resources/{resource}", .resourcesWrite, in: .platform, .organization, use: update,
+            as: .update("updateResource", "Change a resource", from: Self.patch, to: Self.schema, ifMatch: .optional))
+        table.delete(
+            "resources/{resource}", .resourcesWrite, in: .platform, .organization, use: delete,
+            as: .remove("deleteResource", "Remove a resource", ifMatch: .optional))
+        table.post(
+            "resources/{resource}:enable", .resourcesWrite, in: .platform, .organization, use: enable,
+            as: .act("enableResource", "Let the organization use a resource", to: Self.schema))
+        table.post(
+            "resources/{resource}:disable", .resourcesWrite, in: .platform, .organization, use: disable,
+            as: .act("disableResource", "Stop tokens for a resource", to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -151,6 +165,41 @@ struct ResourcesEndpoint: Sendable {
             return issuer
         }
     }
+
+    private static let lifetime = Schema.integer(60...3_600)
+    private static let issuers = Schema.array(of: .issuerName, 1...100)
+    private static let scopes = Schema.array(
+        of: .either(.scope, .draft(["name": .scope, "description": .string(0...500).optional])), 1...200
+    ).said("Each its name alone, or name and description.")
+
+    private static let schema = Schema.named(
+        "Resource",
+        .object([
+            "id": .id(ResourceID.self), "uri": .uri, "name": .string, "shared": .bool, "enabled": .bool,
+            "scopes": .array(of: .object(["name": .string, "description": .string])),
+            "scope_implications": .map(of: .array(of: .string)), "algorithm": .words(SigningAlgorithm.self),
+            "access_token_lifetime_seconds": lifetime, "accepted_issuers": issuers, "listed": .bool,
+            "tenant_unaware": .bool, "dedicated_key": .bool, "status": .words(Resource.Status.self),
+            "created_at": .time, "updated_at": .time,
+        ]))
+
+    private static let draft = Schema.named(
+        "NewResource",
+        .draft([
+            "uri": .string, "name": .name, "scopes": scopes,
+            "scope_implications": .map(of: .array(of: .scope).nullable).optional,
+            "algorithm": .words(SigningAlgorithm.self).optional, "access_token_lifetime_seconds": lifetime.optional,
+            "accepted_issuers": issuers.optional, "listed": .bool.optional, "tenant_unaware": .bool.optional,
+            "dedicated_key": .bool.optional,
+        ]))
+
+    private static let patch = Schema.named(
+        "ResourcePatch",
+        .patch([
+            "name": .name, "scopes": scopes, "scope_implications": .map(of: .array(of: .scope).nullable),
+            "algorithm": .words(SigningAlgorithm.self), "access_token_lifetime_seconds": lifetime,
+            "accepted_issuers": issuers, "listed": .bool, "tenant_unaware": .bool,
+        ]))
 
     private static func json(_ visible: Administration.VisibleResource) -> [UInt8] {
         let resource = visible.resource

@@ -10,12 +10,30 @@ struct ScopePoliciesEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("scope-policies", .policiesRead, in: .organization, use: list)
-        table.post("scope-policies", .policiesWrite, in: .organization, use: create)
-        table.post("scope-policies:evaluate", .policiesRead, in: .organization, use: evaluate)
-        table.get("scope-policies/{policy}", .policiesRead, in: .organization, use: get)
-        table.patch("scope-policies/{policy}", .policiesWrite, in: .organization, use: update)
-        table.delete("scope-policies/{policy}", .policiesWrite, in: .organization, use: delete)
+        table.get(
+            "scope-policies", .policiesRead, in: .organization, use: list,
+            as: .list(
+                "listScopePolicies", "The statements of the organization's scope policy", of: StatementDocument.schema))
+        table.post(
+            "scope-policies", .policiesWrite, in: .organization, use: create,
+            as: .create(
+                "createScopePolicy", "Add a statement", from: StatementDocument.draftSchema,
+                to: StatementDocument.schema))
+        table.post(
+            "scope-policies:evaluate", .policiesRead, in: .organization, use: evaluate,
+            as: .compute(
+                "evaluateScopePolicies", "What policy would say now, and why", from: Self.question, to: Self.decision))
+        table.get(
+            "scope-policies/{policy}", .policiesRead, in: .organization, use: get,
+            as: .read("getScopePolicy", "One statement", StatementDocument.schema))
+        table.patch(
+            "scope-policies/{policy}", .policiesWrite, in: .organization, use: update,
+            as: .update(
+                "updateScopePolicy", "Change a statement", from: StatementDocument.patchSchema,
+                to: StatementDocument.schema))
+        table.delete(
+            "scope-policies/{policy}", .policiesWrite, in: .organization, use: delete,
+            as: .remove("deleteScopePolicy", "Remove a statement", ifMatch: .required))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -97,6 +115,20 @@ struct ScopePoliciesEndpoint: Sendable {
             })
     }
 
+    private static let question = Schema.named(
+        "PolicyQuestion",
+        .draft([
+            "user": .id(UserID.self), "client": .id(ClientID.self), "resource": .id(ResourceID.self),
+            "scopes": .array(of: .string).optional, "exchanged_from": .id(ResourceID.self).optional,
+        ]))
+
+    private static let decision = Schema.named(
+        "PolicyDecision",
+        .object([
+            "decision": .string, "granted": .array(of: .string), "withheld": .array(of: .string),
+            "trace": .array(of: .object(["scope": .string, "result": .string, "rule": .string])),
+        ]))
+
     private static func json(_ statement: ScopePolicyStatement) -> [UInt8] {
         JSONWriter.object { json in
             json.string("id", statement.id.description)
@@ -109,6 +141,50 @@ struct ScopePoliciesEndpoint: Sendable {
 
 /// A policy statement as JSON.
 enum StatementDocument {
+    private static let members: KeyValuePairs<String, Schema> = [
+        "name": .name, "effect": .words(ScopePolicyStatement.Effect.self),
+        "principals": .draft([
+            "everyone": .bool.optional, "users": .array(of: .id(UserID.self)).optional,
+            "groups": .array(of: .id(GroupID.self)).optional, "roles": .array(of: .id(RoleID.self)).optional,
+            "services": .array(of: .string).optional,
+        ]),
+        "clients": .draft([
+            "kinds": .array(of: .words(Client.Kind.self)).optional, "ids": .array(of: .string).optional,
+            "hosts": .array(of: .string).optional,
+        ]).optional,
+        "resources": .array(of: .id(ResourceID.self)).optional, "scopes": .array(of: .string),
+        "conditions": .draft([
+            "ip_ranges": .array(of: .string).optional, "max_auth_age_seconds": .integer.optional, "mfa": .bool.optional,
+            "valid_from": .time.optional, "valid_until": .time.optional,
+            "exchanged_from": .array(of: .id(ResourceID.self)).optional,
+        ]).optional,
+    ]
+
+    static let draftSchema = Schema.named("NewScopePolicy", .draft(members))
+
+    static let patchSchema = Schema.named("ScopePolicyPatch", .mergePatch(members))
+
+    static let schema = Schema.named(
+        "ScopePolicy",
+        .object([
+            "id": .id(ScopePolicyID.self), "name": .string, "effect": .words(ScopePolicyStatement.Effect.self),
+            "principals": .object([
+                "everyone": .bool, "users": .array(of: .id(UserID.self)), "groups": .array(of: .id(GroupID.self)),
+                "roles": .array(of: .id(RoleID.self)), "services": .array(of: .string),
+            ]),
+            "clients": .object([
+                "kinds": .array(of: .words(Client.Kind.self)).optional, "ids": .array(of: .string).optional,
+                "hosts": .array(of: .string).optional,
+            ]),
+            "resources": .array(of: .id(ResourceID.self)), "scopes": .array(of: .string),
+            "conditions": .object([
+                "ip_ranges": .array(of: .string).optional, "max_auth_age_seconds": .integer.optional,
+                "mfa": .bool.optional, "valid_from": .time.optional, "valid_until": .time.optional,
+                "exchanged_from": .array(of: .id(ResourceID.self)).optional,
+            ]),
+            "created_at": .time, "updated_at": .time,
+        ]))
+
     /// - Throws: ``AdminError/invalid(_:)``.
     static func draft(from members: Members) throws(AdminError) -> StatementDraft {
         var members = members

@@ -8,11 +8,22 @@ struct SigningKeysEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("signing-keys", .signingKeysRead, in: .platform, .organization, use: list)
-        table.post("signing-keys", .signingKeysWrite, in: .platform, .organization, use: importKey)
-        table.get("signing-keys/{key}", .signingKeysRead, in: .platform, .organization, use: get)
-        table.post("signing-keys/{key}:rotate", .signingKeysWrite, in: .platform, .organization, use: rotate)
-        table.post("signing-keys/{key}:activate", .signingKeysWrite, in: .platform, .organization, use: activate)
+        table.get(
+            "signing-keys", .signingKeysRead, in: .platform, .organization, use: list,
+            as: .list("listSigningKeys", "Signing keys; private halves never leave", of: Self.schema))
+        table.post(
+            "signing-keys", .signingKeysWrite, in: .platform, .organization, use: importKey,
+            as: .create(
+                "importSigningKey", "Bring the key that an existing server trusts", from: Self.draft, to: Self.schema))
+        table.get(
+            "signing-keys/{signing_key}", .signingKeysRead, in: .platform, .organization, use: get,
+            as: .read("getSigningKey", "One signing key", Self.schema))
+        table.post(
+            "signing-keys/{signing_key}:rotate", .signingKeysWrite, in: .platform, .organization, use: rotate,
+            as: .act("rotateSigningKey", "Publish a successor, which does not sign yet", to: Self.schema))
+        table.post(
+            "signing-keys/{signing_key}:activate", .signingKeysWrite, in: .platform, .organization, use: activate,
+            as: .act("activateSigningKey", "Let a published key sign; the old one retires", to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -48,14 +59,15 @@ struct SigningKeysEndpoint: Sendable {
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
-        call.reply(.ok, Self.json(try await administration.signingKey(call.id("key"), of: call.organization.id)))
+        call.reply(
+            .ok, Self.json(try await administration.signingKey(call.id("signing_key"), of: call.organization.id)))
     }
 
     private func rotate(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
         return try await call.write { administrator in
             try await administration.rotateSigningKey(
-                call.id("key"), of: call.organization, by: administrator)
+                call.id("signing_key"), of: call.organization, by: administrator)
         } reply: { done in
             .ok(Self.json(done.value))
         }
@@ -65,11 +77,28 @@ struct SigningKeysEndpoint: Sendable {
         try await call.noBody()
         return try await call.write { administrator in
             try await administration.activateSigningKey(
-                call.id("key"), of: call.organization, by: administrator)
+                call.id("signing_key"), of: call.organization, by: administrator)
         } reply: { done in
             .ok(Self.json(done.value))
         }
     }
+
+    private static let schema = Schema.named(
+        "SigningKey",
+        .object([
+            "id": .id(SigningKeyID.self), "purpose": .words(SigningKeyRecord.Purpose.self),
+            "resource": .id(ResourceID.self).nullable, "algorithm": .words(SigningAlgorithm.self), "kid": .string,
+            "public_key": .string, "has_private_key": .bool, "imported": .bool,
+            "status": .words(SigningKeyRecord.Status.self), "created_at": .time, "activated_at": .time.nullable,
+            "retired_at": .time.nullable,
+        ]))
+
+    private static let draft = Schema.named(
+        "ImportedSigningKey",
+        .draft([
+            "purpose": .words(SigningKeyRecord.Purpose.access.rawValue), "resource": .id(ResourceID.self),
+            "private_key": .string.optional.said("PEM."), "public_key": .string.optional.said("PEM."),
+        ]).said("Either private_key or public_key."))
 
     private static func json(_ key: SigningKeyRecord) -> [UInt8] {
         JSONWriter.object { json in

@@ -9,11 +9,24 @@ struct TrustedIssuersEndpoint: Sendable {
 
     func addRoutes(to table: AdminRouteTable) {
         // Whom an organization trusts with its people decides who can become any user, as an identity provider does.
-        table.get("trusted-issuers", .identityProvidersRead, in: .organization, use: list)
-        table.post("trusted-issuers", .identityProvidersWrite, in: .organization, use: create)
-        table.get("trusted-issuers/{issuer}", .identityProvidersRead, in: .organization, use: get)
-        table.patch("trusted-issuers/{issuer}", .identityProvidersWrite, in: .organization, use: update)
-        table.delete("trusted-issuers/{issuer}", .identityProvidersWrite, in: .organization, use: delete)
+        table.get(
+            "trusted-issuers", .identityProvidersRead, in: .organization, use: list,
+            as: .list(
+                "listTrustedIssuers", "Issuers whose assertions about people the organization takes", of: Self.schema))
+        table.post(
+            "trusted-issuers", .identityProvidersWrite, in: .organization, use: create,
+            as: .create("createTrustedIssuer", "Trust an issuer", from: Self.draftSchema, to: Self.schema))
+        table.get(
+            "trusted-issuers/{issuer}", .identityProvidersRead, in: .organization, use: get,
+            as: .read("getTrustedIssuer", "One trusted issuer", Self.schema))
+        table.patch(
+            "trusted-issuers/{issuer}", .identityProvidersWrite, in: .organization, use: update,
+            as: .update("updateTrustedIssuer", "Change what is trusted", from: Self.patch, to: Self.schema))
+        table.delete(
+            "trusted-issuers/{issuer}", .identityProvidersWrite, in: .organization, use: delete,
+            as: .remove(
+                "deleteTrustedIssuer", "End the trust, and every identity that came by it; people stay",
+                ifMatch: .required))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -109,6 +122,25 @@ struct TrustedIssuersEndpoint: Sendable {
         members["jwks_uri"] = draft.jwksURI.map { .string($0) }
         return members
     }
+
+    private static let members: KeyValuePairs<String, Schema> = [
+        "name": .name, "status": .words(IdentityProviderRecord.Status.self).optional, "jwks": .map(of: .any).optional,
+        "jwks_uri": .https.optional, "client_ids": .array(of: .string),
+        "required_claims": .map(of: .string).optional, "authoritative_domains": .array(of: .string).optional,
+    ]
+
+    private static let draftSchema = Schema.named("NewTrustedIssuer", .draft(members).adding(["issuer": .https]))
+
+    private static let patch = Schema.named("TrustedIssuerPatch", .mergePatch(members))
+
+    private static let schema = Schema.named(
+        "TrustedIssuer",
+        .object([
+            "id": .id(IdentityProviderID.self), "name": .string, "issuer": .uri,
+            "status": .words(IdentityProviderRecord.Status.self), "jwks": .map(of: .any).optional,
+            "jwks_uri": .uri.optional, "client_ids": .array(of: .string), "required_claims": .map(of: .string),
+            "authoritative_domains": .array(of: .string), "created_at": .time, "updated_at": .time,
+        ]))
 
     private static func json(_ issuer: TrustedIssuer) -> [UInt8] {
         JSONWriter.object { json in

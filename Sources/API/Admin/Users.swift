@@ -8,15 +8,36 @@ struct UsersEndpoint: Sendable {
     let administration: Administration
 
     func addRoutes(to table: AdminRouteTable) {
-        table.get("users", .usersRead, in: .organization, use: list)
-        table.post("users", .usersWrite, in: .organization, use: create)
-        table.get("users/{user}", .usersRead, in: .organization, use: get)
-        table.patch("users/{user}", .usersWrite, in: .organization, use: update)
-        table.post("users/{user}:disable", .usersWrite, in: .organization, use: disable)
-        table.post("users/{user}:enable", .usersWrite, in: .organization, use: enable)
-        table.get("users/{user}/identities", .usersRead, in: .organization, use: identities)
-        table.post("users/{user}/identities", .usersWrite, in: .organization, use: link)
-        table.get("pending-identities", .usersRead, in: .organization, use: pending)
+        table.get(
+            "users", .usersRead, in: .organization, use: list,
+            as: .list("listUsers", "The people of the organization", of: Self.schema, filters: ["email": .email]))
+        table.post(
+            "users", .usersWrite, in: .organization, use: create,
+            as: .create("createUser", "Make a person before they first come", from: Self.draft, to: Self.schema))
+        table.get(
+            "users/{user}", .usersRead, in: .organization, use: get,
+            as: .read("getUser", "One person", Self.schema))
+        table.patch(
+            "users/{user}", .usersWrite, in: .organization, use: update,
+            as: .update("updateUser", "Change a person", from: Self.patch, to: Self.schema, ifMatch: .optional))
+        table.post(
+            "users/{user}:disable", .usersWrite, in: .organization, use: disable,
+            as: .act("disableUser", "Keep a person out; every session and connection ends now", to: Self.schema))
+        table.post(
+            "users/{user}:enable", .usersWrite, in: .organization, use: enable,
+            as: .act("enableUser", "Let a person in again", to: Self.schema))
+        table.get(
+            "users/{user}/identities", .usersRead, in: .organization, use: identities,
+            as: .list("listIdentities", "Who a person is at identity providers", of: Self.identitySchema))
+        table.post(
+            "users/{user}/identities", .usersWrite, in: .organization, use: link,
+            as: .create(
+                "linkIdentity", "Accept that an upstream identity is this person", from: Self.identityDraft,
+                to: Self.identitySchema))
+        table.get(
+            "pending-identities", .usersRead, in: .organization, use: pending,
+            as: .list(
+                "listPendingIdentities", "The newest sign-ins that wait for an administrator", of: Self.pendingSchema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
@@ -144,6 +165,40 @@ struct UsersEndpoint: Sendable {
             json.time("created_at", identity.createdAt)
         }
     }
+
+    private static let identitySchema = Schema.named(
+        "Identity",
+        .object([
+            "identity_provider_id": .id(IdentityProviderID.self), "provider": .string, "subject": .string,
+            "user_id": .id(UserID.self), "created_at": .time,
+        ]))
+
+    private static let identityDraft = Schema.named(
+        "NewIdentity",
+        .draft([
+            "identity_provider_id": .id(IdentityProviderID.self),
+            "provider": .string(1...512).optional.said(
+                "The population of the subject; the provider's own unless said."),
+            "subject": .string(1...512),
+        ]))
+
+    private static let pendingSchema = Schema.named(
+        "PendingIdentity",
+        .object([
+            "identity_provider_id": .id(IdentityProviderID.self), "provider": .string, "subject": .string,
+            "email": .string.nullable,
+        ]))
+
+    private static let schema = Schema.named(
+        "User",
+        .object([
+            "id": .id(UserID.self), "email": .string.nullable, "email_verified": .bool, "name": .string.nullable,
+            "status": .words(User.Status.self), "created_at": .time, "updated_at": .time,
+        ]))
+
+    private static let draft = Schema.named("NewUser", .draft(["email": .email, "name": .name.optional]))
+
+    private static let patch = Schema.named("UserPatch", .patch(["email": .email, "name": .name.nullable]))
 
     private static func json(_ user: User) -> [UInt8] {
         JSONWriter.object { json in
