@@ -15,15 +15,15 @@ struct DPoPProofTests {
             + "AtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY2"
             + "9tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FN"
             + "yJK70nfbV37xRZT3Lg",
-        url: "https://server.example.com/token", made: Date(timeIntervalSince1970: 1_562_262_616),
+        url: "https://server.example.com/token",
         thumbprint: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
     )
 
     private func proof(
         _ text: String = Self.vector.text, method: String = "POST", url: String = Self.vector.url,
-        accessToken: String? = nil, at now: Date = Self.vector.made
+        accessToken: String? = nil
     ) throws(OAuthError) -> DPoPProof {
-        try DPoPProof(text, of: DPoPProof.Subject(method: method, url: url, accessToken: accessToken), at: now)
+        try DPoPProof(text, of: DPoPProof.Subject(method: method, url: url, accessToken: accessToken))
     }
 
     @Test("DP-01 DP-02 the RFC's own proof is right at its place and time, and nowhere else (RFC 9449 §4.1, §6.1)")
@@ -41,13 +41,6 @@ struct DPoPProofTests {
         #expect(throws: OAuthError.self) { try self.proof(method: "GET") }
         #expect(throws: OAuthError.self) { try self.proof(accessToken: "token") }
         #expect(throws: OAuthError.self) { try self.proof(Self.vector.text + "A") }
-    }
-
-    @Test("DP-02 K-16 K-14 a minute early or late is near enough, a second more is not", arguments: [-1.0, 1.0])
-    func clocks(direction: Double) throws {
-        _ = try proof(at: Self.vector.made + direction * 60)
-        let error = #expect(throws: OAuthError.self) { try proof(at: Self.vector.made + direction * 61) }
-        #expect(error?.code == .invalidDPoPProof && error?.reason == "dpop_iat")
     }
 
     @Test("DP-03 a nonce is good for a minute, at every node, and for no key but ours")

@@ -51,7 +51,7 @@ package struct DPoPProofs: Sendable {
             }
             let subject = DPoPProof.Subject(
                 method: request.method, url: presented.url, accessToken: presented.accessToken)
-            let proof = try DPoPProof(text, of: subject, at: now)
+            let proof = try DPoPProof(text, of: subject)
             guard let nonce = proof.nonce, nonces.isFresh(nonce, at: now) else {
                 throw OAuthError(
                     .useDPoPNonce, "Make the proof anew, with the nonce in DPoP-Nonce.",
