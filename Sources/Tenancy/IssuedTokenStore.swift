@@ -1,7 +1,8 @@
 package import Foundation
 import Postgres
 
-/// Tokens that make no grant: all that is stored of one is its event.
+/// Tokens of people that make no grant: all that is stored of one is its event. Of a client that speaks for itself it is
+/// ``TenantDatabase/append(_:guardedBy:)`` alone.
 ///
 /// Each function writes the event down if nothing the decision rests on has changed; without it the token is not handed
 /// out. The guard is of the event's organization; false means that something moved, and nothing was written.
@@ -13,11 +14,6 @@ package struct IssuedTokenStore: Sendable {
     }
 
     private static let guarded = EpochGuard.condition(organization: "$13", platform: "$14")
-
-    /// For a client that speaks for itself.
-    package func record(_ event: OutboxEvent, guardedBy guardian: EpochGuard) async throws -> Bool {
-        try await database.append(event, guardedBy: guardian)
-    }
 
     private static let onGrant = PreparedSQL(
         PreparedEvent.insertion(

@@ -46,7 +46,7 @@ struct ClientCredentialsGrant: Sendable {
         let (token, text) = try issuance.accessToken(for: subject, scopes: decision.effective, target, attempt)
         let event = issuance.event(
             .tokenIssued, token, for: subject, grantType: "client_credentials", decision, target, attempt)
-        guard try await issuance.issued.record(event, guardedBy: target.guardian) else { return nil }
+        guard try await issuance.database.append(event, guardedBy: target.guardian) else { return nil }
         return IssuedTokens(text, of: token)
     }
 }

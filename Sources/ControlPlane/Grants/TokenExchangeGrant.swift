@@ -162,7 +162,7 @@ struct TokenExchangeGrant: Sendable {
         if let user = UserID(token.subject) {
             return try await issued.record(event, for: user, through: attempt.client.id, guardedBy: target.guardian)
         }
-        return try await issued.record(event, guardedBy: target.guardian)
+        return try await issuance.database.append(event, guardedBy: target.guardian)
     }
 
     /// The resource of the subject token and the one that is asked for; without a name it is the same.
