@@ -66,7 +66,9 @@ struct Services {
         housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
 
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
-        let limits = EndpointLimits(limiter: limiter, refusals: refusals, random: random)
+        let limits = EndpointLimits(
+            limiter: limiter, acquaintance: { [catalog] in catalog.acquaintance(of: $0, at: $1) }, refusals: refusals,
+            random: random)
         let registration = ClientRegistration(
             database: database, limits: limits, refusals: refusals, settings: configuration.registration, random: random
         )

@@ -175,6 +175,25 @@ package final class TenantCatalog: Sendable {
         return found
     }
 
+    /// A client as this node last saw it, however long ago.
+    package func remembered(_ client: ClientID, in registry: OrganizationID) -> Client? {
+        state.withLock { $0.clients.value(of: ClientKey(registry: registry, client: client))?.client }
+    }
+
+    /// The same, by the URL of its document.
+    package func remembered(document url: String, in registry: OrganizationID) -> Client? {
+        state.withLock { state in
+            state.documents.value(of: DocumentKey(registry: registry, url: url)).flatMap {
+                state.clients.value(of: ClientKey(registry: registry, client: $0))?.client
+            }
+        }
+    }
+
+    /// Whether this node knows whose credential it is.
+    package func remembers(_ credential: ResourceCredentialID) -> Bool {
+        state.withLock { $0.credentials[credential] != nil }
+    }
+
     /// Puts a client as it was just written in the place of what was known of it on this node.
     package func remember(_ client: Client, in registry: TenantSnapshot, at now: Date) {
         let key = ClientKey(registry: registry.organization.id, client: client.id)

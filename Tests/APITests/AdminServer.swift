@@ -61,7 +61,9 @@ struct AdminServer: Sendable {
             ProblemMiddleware()
             PlainPaths()
         }
-        let limits = EndpointLimits(limiter: limiter, refusals: refusals)
+        let limits = EndpointLimits(
+            limiter: limiter, acquaintance: { [administration] in administration.catalog.acquaintance(of: $0, at: $1) },
+            refusals: refusals)
         AdminRoutes(
             administration: administration,
             documents: ClientDocuments(

@@ -50,7 +50,9 @@ struct TestServices: Sendable {
         let issuers = IssuerDirectory(
             catalog: TenantCatalog(database: database, secrets: secrets, logger: logger), publicURL: Self.publicURL)
         let refusals = RefusalLog(database: database, clock: .system, random: .system, logger: logger)
-        let limits = EndpointLimits(limiter: limiter, refusals: refusals)
+        let limits = EndpointLimits(
+            limiter: limiter, acquaintance: { [issuers] in issuers.catalog.acquaintance(of: $0, at: $1) },
+            refusals: refusals)
         let registration = ClientRegistration(
             database: database, limits: limits, refusals: refusals, settings: ClientRegistration.Settings(),
             random: .system)

@@ -169,7 +169,8 @@ def deployment():
         settings["GATEHOUSE_OUTBOUND_CA_FILE"] = str(authority.path)
         documents = DocumentHost(authority.context())
         # All tests together come from one address and misbehave on purpose; test_rate_limits.py has nodes of its own.
-        for limit in ("AUTHORIZE_SOURCE", "REGISTER_SOURCE", "FAILURES_CLIENT", "FAILURES_SOURCE", "TOKEN_GRANT"):
+        for limit in ("AUTHORIZE_SOURCE", "REGISTER_SOURCE", "UNKNOWN_SOURCE", "USER_INFO_SOURCE", "FAILURES_CLIENT",
+                      "FAILURES_SOURCE", "TOKEN_GRANT"):
             settings[f"GATEHOUSE_RATE_{limit}"] = "off"
         stack = Stack(Path(folder), Path(binaries), Ports(*ports[2:8]), settings)
         stack.migrate(create_roles=True)

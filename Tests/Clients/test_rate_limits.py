@@ -29,6 +29,8 @@ RATES = {
     "GATEHOUSE_RATE_AUTHORIZE_SOURCE": "30/3600",
     "GATEHOUSE_RATE_REGISTER_SOURCE": "25/3600",
     "GATEHOUSE_RATE_INTROSPECT_MISSES": "20/10",
+    "GATEHOUSE_RATE_OTHER_ORGANIZATION": "20/10",
+    "GATEHOUSE_RATE_USER_INFO_SOURCE": "20/10",
     "GATEHOUSE_RATE_ADMIN_KEY": "20/10",
     "GATEHOUSE_RATE_ADMIN_ORGANIZATION": "off",
     "GATEHOUSE_CONNECTION_TIMEOUT_SECONDS": "2",
@@ -217,6 +219,46 @@ def test_token_scanning(deployment, client):
     assert set(counts) == {200, 429} and 20 <= counts[200] <= 60, counts
     assert {reply.text for reply in replies if reply.status_code == 200} == {'{"active":false}'}
     check_limited(next(reply for reply in replies if reply.status_code == 429), "introspect_misses")
+
+
+def test_strangers_share_of_an_organization(deployment, admin, client):
+    """RL-03: confidential clients that anybody registers use up their own share of an organization's rate; those that an
+    administrator made known do not notice, whether they revoke or push requests (RFC 9126 §2.3)."""
+    metadata = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "client_secret_post"}
+    strangers = [client.post("/o/acme/oauth/register", json=metadata, headers=source()).json() for _ in range(3)]
+
+    def revoke(proof):
+        return client.post("/o/acme/oauth/revoke", data={"token": "gr_x"} | proof, headers=source())
+
+    proofs = [{name: made[name] for name in ("client_id", "client_secret")} for made in strangers]
+    replies = [revoke(proofs[number % 3]) for number in range(60)]
+    counts = Counter(reply.status_code for reply in replies)
+    assert set(counts) == {200, 429} and counts[429] >= 30, counts
+    check_limited(replies[-1], "other_organization")
+    form = {"response_type": "code", "redirect_uri": REDIRECT_URI, "code_challenge": "x" * 43,
+            "code_challenge_method": "S256"}
+    check_limited(client.post("/o/acme/oauth/par", data=form | proofs[0], headers=source()), "other_organization")
+
+    made = admin.post(f"/v1/organizations/{deployment.organizations['acme']}/clients",
+                      {"name": "Nightly", "kind": "service"})
+    service = {"client_id": made["client_id"], "client_secret": made["client_secret"]}
+    for _ in range(5):
+        revoke(proofs[0])
+        reply = httpx.post(f"{client.base_url}/o/acme/oauth/revoke", data={"token": "gr_x"}, trust_env=False,
+                           auth=tuple(service.values()), headers=source())
+        assert reply.status_code == 200, reply.text
+
+
+def test_userinfo_of_a_source(deployment, client):
+    """RL-03: UserInfo has a limit of its own for each source; it takes nothing from that of sign-in pages."""
+    here = source()
+    counts = Counter(client.get("/oauth/userinfo", headers=here | {"authorization": "Bearer x"}).status_code
+                     for _ in range(60))
+    assert set(counts) == {401, 429} and counts[429] >= 20, counts
+    check_limited(client.get("/oauth/userinfo", headers=here | {"authorization": "Bearer x"}), "user_info_source")
+    assert client.get("/oauth/userinfo", headers=source() | {"authorization": "Bearer x"}).status_code == 401
+    url = deployment.platform.url_for(deployment.platform.register()).removeprefix(deployment.platform.url)
+    assert client.get(url, headers=here).status_code == 200
 
 
 # ---- By address --------------------------------------------------------------------------------------------------

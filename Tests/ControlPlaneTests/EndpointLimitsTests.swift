@@ -17,8 +17,19 @@ struct EndpointLimitsTests {
         .tokenClient: Rate(50, per: 60), .tokenOrganization: Rate(80, per: 60), .tokenGrant: Rate(10, per: 60),
         .failuresClient: Rate(100, per: 60), .failuresSource: Rate(200, per: 60), .registerSource: Rate(20, per: 3_600),
         .authorizeSource: Rate(30, per: 60), .otherClient: Rate(40, per: 60), .introspectMisses: Rate(15, per: 60),
-        .adminKey: Rate(5, per: 60), .adminOrganization: Rate(8, per: 60),
+        .adminKey: Rate(5, per: 60), .adminOrganization: Rate(8, per: 60), .introspectOrganization: Rate(60, per: 60),
+        .otherOrganization: Rate(60, per: 60), .unknownSource: Rate(60, per: 60),
     ]
+
+    /// What the node of these tests knows of a client, by the beginning of its name.
+    @Sendable private static func acquaintance(_ name: String, _ issuer: OrganizationID) -> ClientAcquaintance {
+        switch name.split(separator: ":").first {
+        case "stranger": .stranger
+        case "connected": .connected
+        case "unknown": .unknown
+        default: .vouchedFor
+        }
+    }
 
     /// Requests of many parties, against limits whose clock stands still.
     struct Scene: Sendable {
@@ -76,7 +87,9 @@ struct EndpointLimitsTests {
             }
             try await body(
                 Scene(
-                    limits: EndpointLimits(limiter: limits.limiter, refusals: refusals), limiter: limits.limiter,
+                    limits: EndpointLimits(
+                        limiter: limits.limiter, acquaintance: Self.acquaintance, refusals: refusals),
+                    limiter: limits.limiter,
                     events: events, now: clock.clock.now()))
         }
     }
@@ -181,6 +194,50 @@ struct EndpointLimitsTests {
             // A name of any length and content is one bucket.
             let strange = String(repeating: "x}:{\r\n", count: 5_000)
             #expect(await scene.admitted(of: 60) { _ in await scene.ask(strange, at: Self.globex) } == 50)
+        }
+    }
+
+    @Test("RL-03 clients that registered themselves use up nothing that resources and administered clients need")
+    func strangers() async throws {
+        try await scene { scene in
+            func ask(_ client: String, _ endpoint: EndpointLimits.ClientCall.Endpoint) async -> String? {
+                let call = EndpointLimits.ClientCall(
+                    endpoint, at: Self.acme, by: .post(clientID: client, secret: Secret("s")),
+                    request: scene.request(from: "192.0.2.1"), at: scene.now)
+                do {
+                    try await scene.limits.admit(call) {}
+                    return nil
+                } catch {
+                    return (error as? OAuthError)?.limit?.limit.rawValue
+                }
+            }
+            for (endpoint, limit) in [
+                (EndpointLimits.ClientCall.Endpoint.introspect, "introspect_organization"),
+                (.other, "other_organization"),
+            ] {
+                #expect(await scene.admitted(of: 300) { await ask("stranger:\($0)", endpoint) } == 60)
+                #expect(await ask("stranger:x", endpoint) == limit)
+                #expect(await scene.admitted(of: 60) { await ask("connected:\($0 % 5)", endpoint) } == 60)
+                #expect(await scene.admitted(of: 60) { await ask("administered:\($0 % 5)", endpoint) } == 60)
+                // And the other way round nobody has more than a share.
+                #expect(await ask("administered:0", endpoint) == limit)
+            }
+        }
+    }
+
+    @Test("P-13 names that a node does not know cost a question each: one source asks only so many")
+    func unknownNames() async throws {
+        try await scene { scene in
+            func ask(_ number: Int, from source: String = "203.0.113.9") async -> String? {
+                await scene.ask("unknown:\(number)", at: Self.acme, from: source, outcome: Self.wrongSecret)
+            }
+            var looked = 0
+            for number in 0..<300 where await ask(number) == "wrong_secret" { looked += 1 }
+            #expect(looked == 60)
+            // Whoever is known is not kept out by such neighbours, and nobody is from elsewhere.
+            #expect(await scene.ask("honest", at: Self.acme, from: "203.0.113.9") == nil)
+            #expect(await ask(1, from: "192.0.2.1") == "wrong_secret")
+            #expect(scene.limiter.counters.exceeded[.unknownSource] == 240)
         }
     }
 

@@ -60,7 +60,8 @@ struct RefreshFamilies: Sendable {
         let registration = ClientRegistration(
             database: database,
             limits: EndpointLimits(
-                limiter: RateLimiter(redis: redis, settings: RateLimitSettings()), refusals: refusals),
+                limiter: RateLimiter(redis: redis, settings: RateLimitSettings()),
+                acquaintance: { _, _ in .vouchedFor }, refusals: refusals),
             refusals: refusals, settings: ClientRegistration.Settings(), random: .system)
         let documents = ClientDocuments(
             catalog: catalog, database: database, fetcher: fetcher, registration: registration, random: .system)

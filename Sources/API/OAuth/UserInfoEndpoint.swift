@@ -19,7 +19,7 @@ struct UserInfoEndpoint: Sendable {
             let credential = try Self.credential(request, form)
             let now = clock.now()
             try await limits.admit(
-                .authorizeSource, for: context.issuer.id, refusing: .tokenDenied, context.request, at: now)
+                .userInfoSource, for: context.issuer.id, refusing: .tokenDenied, context.request, at: now)
             let key = try await provenKey(request, credential, context, now)
             do {
                 let claims = try await userInfo.claims(

@@ -14,15 +14,25 @@ package import Tenancy
 ///
 /// The bucket of a source's failures turns only further failures away: whoever proves itself is never kept out because of
 /// its neighbours behind one address.
+///
+/// Anybody can register a client and prove it. So an organization's bucket is one for those that an administrator made
+/// known, one for those that somebody of the organization connected with, and one for strangers: none of them uses up what
+/// the others need.
 package struct EndpointLimits: Sendable {
     private let limiter: RateLimiter
+    private let acquaintance: @Sendable (String, OrganizationID) -> ClientAcquaintance
     private let refusals: RefusalLog
     private let random: RandomBytes
     /// What a client that was not proven counts among the failures of the client from a source.
     private static let wrongSecret = 10
 
-    package init(limiter: RateLimiter, refusals: RefusalLog, random: RandomBytes = .system) {
+    /// - Parameter acquaintance: what is known here of a `client_id` at an issuer, without asking anybody.
+    package init(
+        limiter: RateLimiter, acquaintance: @escaping @Sendable (String, OrganizationID) -> ClientAcquaintance,
+        refusals: RefusalLog, random: RandomBytes = .system
+    ) {
         self.limiter = limiter
+        self.acquaintance = acquaintance
         self.refusals = refusals
         self.random = random
     }
@@ -34,6 +44,9 @@ package struct EndpointLimits: Sendable {
         let endpoint: Endpoint
         let issuer: OrganizationID
         let organization: OrganizationID?
+        /// What it calls itself.
+        let name: String
+        /// The same, of bounded length.
         let client: String
         /// Its success proves who asked: with a secret, an assertion, a code or a refresh token.
         let isProof: Bool
@@ -55,10 +68,9 @@ package struct EndpointLimits: Sendable {
             self.endpoint = endpoint
             self.issuer = issuer
             self.organization = issuer == .platform ? organization : issuer
-            let client = credentials.clientID
+            name = credentials.clientID
             // What is not an id of ours may be long, and what it says is nobody's business.
-            self.client =
-                client.utf8.count <= 40 ? client : Base64URL.encode(Array(sha256(client).prefix(16)))
+            client = name.utf8.count <= 40 ? name : Base64URL.encode(Array(sha256(name).prefix(16)))
             if case .none = credentials { isProof = endpoint == .token } else { isProof = true }
             self.isPoll = isPoll
             self.grant = grant
@@ -72,7 +84,8 @@ package struct EndpointLimits: Sendable {
     ///
     /// - Throws: ``OAuthError/rateLimited(_:)``, and what `work` throws.
     package func admit<Reply>(_ call: ClientCall, _ work: () async throws -> Reply) async throws -> Reply {
-        if let exceeded = await limiter.decide(call.demand(limiter.settings, taking: 1)).exceeded {
+        let known = call.isProof ? acquaintance(call.name, call.issuer) : .unknown
+        if let exceeded = await limiter.decide(call.demand(limiter.settings, taking: 1, known)).exceeded {
             try await refuse(
                 exceeded.limit == .failuresClient ? .clientAuthFailed : .tokenDenied, exceeded, in: call.issuer,
                 client: ClientID(call.client)?.description, call.request, call.now)
@@ -83,7 +96,7 @@ package struct EndpointLimits: Sendable {
         } catch {
             // A device that asks too early has asked.
             if let answer = error as? OAuthError, answer.isPollAnswer { throw error }
-            var demand = call.demand(limiter.settings, taking: -1)
+            var demand = call.demand(limiter.settings, taking: -1, known)
             if let refusal = error as? OAuthError {
                 if refusal.code == .invalidClient {
                     demand.add(Self.wrongSecret, .failuresClient, of: call.client, call.source)
@@ -148,7 +161,9 @@ package struct EndpointLimits: Sendable {
 
 extension EndpointLimits.ClientCall {
     /// - Parameter count: 1 takes, and looks at the failures; -1 gives back.
-    fileprivate func demand(_ settings: RateLimitSettings, taking count: Int) -> RateLimitDemand {
+    fileprivate func demand(
+        _ settings: RateLimitSettings, taking count: Int, _ known: ClientAcquaintance
+    ) -> RateLimitDemand {
         var demand = RateLimitDemand(at: issuer.description, settings)
         if count > 0 { demand.add(0, .failuresClient, of: client, source) }
         guard isProof else {
@@ -157,9 +172,26 @@ extension EndpointLimits.ClientCall {
         }
         let organization = organization?.description ?? "-"
         demand.add(count, endpoint.clientLimit, of: organization, client)
-        if self.organization != nil { demand.add(count, endpoint.organizationLimit, of: organization) }
+        if let share = known.share {
+            if self.organization != nil { demand.add(count, endpoint.organizationLimit, of: organization, share) }
+        } else if count > 0 {
+            // The database will be asked for it, and that is not given back.
+            demand.add(count, .unknownSource, of: source)
+        }
         if let grant { demand.add(count, .tokenGrant, of: grant.description) }
         return demand
+    }
+}
+
+extension ClientAcquaintance {
+    /// Of its organization's bucket; nil where nobody knows yet whose to take from.
+    fileprivate var share: String? {
+        switch self {
+        case .vouchedFor: "vouched"
+        case .connected: "connected"
+        case .stranger: "strangers"
+        case .unknown: nil
+        }
     }
 }
 

@@ -38,6 +38,7 @@ package enum RateLimit: String, CaseIterable, Sendable {
     /// Token requests with the refresh tokens of one grant: one connection gone wild must not use up its client's share.
     case tokenGrant = "token_grant"
     case introspectClient = "introspect_client"
+    /// Every bucket of an organization is three: ``ClientAcquaintance``.
     case introspectOrganization = "introspect_organization"
     /// Tokens that are not active, as asked about by one caller (K-27). It turns further such answers away and no others:
     /// what reaches a resource server is not its own choice.
@@ -48,6 +49,10 @@ package enum RateLimit: String, CaseIterable, Sendable {
     /// Whatever begins or continues an authorization and is known by its address only: authorization requests, sign-in
     /// pages, and at the endpoints of ``otherClient`` the requests of clients that prove nothing.
     case authorizeSource = "authorize_source"
+    /// Requests that name a client this node does not know yet, from one address: each costs a question to the database.
+    case unknownSource = "unknown_source"
+    /// Questions to UserInfo from one address: clients' servers ask for many people.
+    case userInfoSource = "user_info_source"
     /// Registrations at one issuer from one address.
     case registerSource = "register_source"
     /// Codes of the device flow typed in from one address (RFC 8628 §5.1).
@@ -79,6 +84,8 @@ package enum RateLimit: String, CaseIterable, Sendable {
         case .otherClient: Rate(6_000, per: 60)
         case .otherOrganization: Rate(12_000, per: 60)
         case .authorizeSource: Rate(1_200, per: 60)
+        case .unknownSource: Rate(30_000, per: 60)
+        case .userInfoSource: Rate(6_000, per: 60)
         case .registerSource: Rate(1_000, per: 3_600)
         case .userCodeSource: Rate(20, per: 600)
         case .mailedCodeSource: Rate(10, per: 600)
