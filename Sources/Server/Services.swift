@@ -90,7 +90,11 @@ struct Services {
         let flow = AuthorizationFlow(
             issuers: issuers, directory: directory, transactions: transactions,
             pushedRequests: PushedRequestStore(redis: redis, random: random), devices: devices,
-            limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
+            limits: SignInLimits(
+                limiter: limiter,
+                marks: BrowserMarks(
+                    key: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "browser mark"))),
+            idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database, random: random), database: database, refusals: refusals, random: random,
             logger: logger)
         let verifier = AccessTokenVerifier(issuers: issuers, database: database)

@@ -78,7 +78,11 @@ struct TestServices: Sendable {
         let flow = AuthorizationFlow(
             issuers: issuers, directory: directory, transactions: transactions,
             pushedRequests: PushedRequestStore(redis: redis, random: .system), devices: devices,
-            limits: SignInLimits(limiter: limiter), idTokenKeys: idTokenKeys, providers: providers,
+            limits: SignInLimits(
+                limiter: limiter,
+                marks: BrowserMarks(
+                    key: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "browser mark"))),
+            idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
             logger: logger)
         services = APIServices(

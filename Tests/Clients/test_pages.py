@@ -142,7 +142,7 @@ def test_cookies(deployment, browser, client):
     browser.http.cookies.set(f"gatehouse_session_{acme}", preset, domain="localhost.local")
     browser.until(deployment.platform.url_for(client), "decision")
     cookies = [cookie for reply in browser.replies for cookie in reply.headers.get_list("set-cookie")]
-    assert len(cookies) == 2, cookies
+    assert len(cookies) == 3, cookies
     for cookie in cookies:
         name, *attributes = [part.strip() for part in cookie.split(";")]
         assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(attributes)
@@ -297,6 +297,34 @@ def test_consent_says_nothing_but_yes_or_no(deployment, client):
         for word in ("Allow", "ALLOW", "yes", "", None, ["deny", "allow"], ["allow", "allow"]):
             page = browser.until(deployment.platform.url_for(client), "decision")
             assert told(browser.send(page, decision=word)).get("error") == "access_denied", word
+
+
+def test_known_browser(deployment, client):
+    """K-17: strangers have codes sent to an address until no more are; its owner, in a browser they used before, still
+    signs in."""
+    person = deployment.person("alice")
+    url = deployment.platform.url_for(client)
+    acme = deployment.organizations["acme"]
+    with Walk(deployment, person) as known, Walk(deployment, person) as stranger:
+        known.until(url, "decision")
+        marks = [one for one in known.http.cookies.jar if one.name == f"gatehouse_known_{acme}"]
+        assert len(marks) == 1 and marks[0].expires > time.time() + 399 * 86_400
+        for number in range(120):
+            if number % 5 == 0:
+                first = stranger.until(url, "email")
+            stranger.http.headers.update(source())
+            page = stranger.send(first, email=person.email)
+            if page.status_code == 422:
+                break
+        assert number >= 40 and "Too many codes" in page.text
+        # The session is over; what the browser remembers is not.
+        session = next(one for one in known.http.cookies.jar if one.name == f"gatehouse_session_{acme}")
+        known.http.cookies.jar.clear(session.domain, session.path, session.name)
+        known.http.headers.update(source())
+        known.until(url, "decision")
+        # And who proved who they are ends the flood's effect.
+        stranger.http.headers.update(source())
+        assert stranger.send(stranger.until(url, "email"), email=person.email).status_code == 200
 
 
 def test_wrong_codes(deployment, client, evidence):

@@ -366,12 +366,14 @@ struct EndpointLimitsTests {
         ]
         for home in Limits.Home.allCases {
             try await Limits.with(rates, in: home, clock: clock) { limits in
-                let signIn = SignInLimits(limiter: limits.limiter)
+                let (signIn, _) = Self.signIn(limits.limiter)
                 let organization = OrganizationID.make(at: Date(), .system)
+                func visitor(_ email: String, _ source: String) -> SignInLimits.Visitor {
+                    SignInLimits.Visitor(email, in: organization, from: source, mark: nil, at: clock.clock.now())
+                }
                 func sent(_ tries: Int, to email: String, from source: String) async -> Int {
                     var count = 0
-                    for _ in 0..<tries
-                    where await signIn.mayHaveCodeSent(email, in: organization, from: source) { count += 1 }
+                    for _ in 0..<tries where await signIn.mayHaveCodeSent(visitor(email, source)) { count += 1 }
                     return count
                 }
                 #expect(await sent(20, to: "a@example.com", from: "192.0.2.1") == 10)
@@ -380,19 +382,72 @@ struct EndpointLimitsTests {
                 #expect(await sent(5, to: "b@example.com", from: "2001:db8::1") == 5)
                 #expect(await sent(20, to: "b@example.com", from: "2001:db8::2") == 5)
                 // From elsewhere its owner still gets some, until all sources together are at forty.
-                #expect(await sent(20, to: "a@example.com", from: "192.0.2.2") == 10)
-                #expect(await sent(20, to: "a@example.com", from: "192.0.2.3") == 10)
-                #expect(await sent(20, to: "a@example.com", from: "192.0.2.4") == 10)
-                #expect(await sent(20, to: "a@example.com", from: "192.0.2.5") == 0)
+                for number in 2...4 { #expect(await sent(20, to: "a@example.com", from: "192.0.2.\(number)") == 10) }
                 var guesses = 0
-                for _ in 0..<50
-                where await signIn.mayGuess("a@example.com", in: organization, from: "192.0.2.1") { guesses += 1 }
+                for _ in 0..<50 where await signIn.mayGuess(visitor("a@example.com", "192.0.2.1")) { guesses += 1 }
                 #expect(guesses == 20)
                 await signIn.forgive("a@example.com", in: organization, from: "192.0.2.1")
                 #expect(await sent(20, to: "a@example.com", from: "192.0.2.1") == 10)
-                #expect(await signIn.mayGuess("a@example.com", in: organization, from: "192.0.2.1"))
+                #expect(await signIn.mayGuess(visitor("a@example.com", "192.0.2.1")))
             }
         }
+    }
+
+    @Test(
+        "K-17 strangers who flood an address lock nobody out: known browsers and other sources still get codes, few in all"
+    )
+    func floodedAddress() async throws {
+        let clock = MovedClock()
+        let rates: [RateLimit: Rate] = [
+            .mailedCodeSource: RateLimit.mailedCodeSource.standard,
+            .mailedCodeAddress: RateLimit.mailedCodeAddress.standard,
+            .typedCodeSource: RateLimit.typedCodeSource.standard,
+            .typedCodeAddress: RateLimit.typedCodeAddress.standard,
+        ]
+        try await Limits.with(rates, in: .process, clock: clock) { limits in
+            let (signIn, marks) = Self.signIn(limits.limiter)
+            let (email, now) = ("a@example.com", clock.clock.now())
+            let mark = marks.mark(for: email, in: Self.acme, at: now, .system)
+            func count(
+                _ tries: Int, from source: String, mark: String? = nil,
+                _ may: (SignInLimits.Visitor) async -> Bool
+            ) async -> Int {
+                let visitor = SignInLimits.Visitor(email, in: Self.acme, from: source, mark: mark, at: now)
+                var count = 0
+                for _ in 0..<tries where await may(visitor) { count += 1 }
+                return count
+            }
+            // Five sources take all that the address has, and no more than that and one each.
+            var (mails, guesses) = (0, 0)
+            for number in 1...10 {
+                mails += await count(100, from: "203.0.113.\(number)", signIn.mayHaveCodeSent)
+                guesses += await count(100, from: "203.0.113.\(number)", signIn.mayGuess)
+            }
+            #expect((40...50).contains(mails) && guesses == 200)
+            // The person, from a place of their own: slowly.
+            #expect(await count(5, from: "192.0.2.1", signIn.mayHaveCodeSent) == 1)
+            #expect((1...5).contains(await count(10, from: "192.0.2.1", signIn.mayGuess)))
+            // In a browser in which they signed in before: as ever, even from a flooder's address.
+            #expect(await count(20, from: "203.0.113.1", mark: mark, signIn.mayHaveCodeSent) == 10)
+            #expect(await count(50, from: "203.0.113.1", mark: mark, signIn.mayGuess) == 20)
+            // However many sources: mails are bounded.
+            for number in 0..<200 { mails += await count(2, from: "198.51.100.\(number)", signIn.mayHaveCodeSent) }
+            #expect(mails <= 80)
+            // Another's mark, one of another organization, one that was made up: worth nothing.
+            for wrong in [
+                marks.mark(for: "b@example.com", in: Self.acme, at: now, .system),
+                marks.mark(for: email, in: Self.globex, at: now, .system),
+                marks.mark(for: email, in: Self.acme, at: now - 401 * 86_400, .system),
+                String(mark.reversed()), "x", "",
+            ] {
+                #expect(await count(1, from: "203.0.113.1", mark: wrong, signIn.mayHaveCodeSent) == 0)
+            }
+        }
+    }
+
+    private static func signIn(_ limiter: RateLimiter) -> (SignInLimits, BrowserMarks) {
+        let marks = BrowserMarks(key: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "browser mark"))
+        return (SignInLimits(limiter: limiter, marks: marks), marks)
     }
 
     @Test(

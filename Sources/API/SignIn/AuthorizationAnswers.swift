@@ -17,6 +17,9 @@ struct AuthorizationAnswers: Sendable {
             response.addCookie(
                 cookies.settingSession(of: session.organization, session.value, lifetime: session.lifetime))
         }
+        if let mark = reply.setMark {
+            response.addCookie(cookies.settingMark(of: mark.organization, mark.value, lifetime: mark.lifetime))
+        }
         return response
     }
 

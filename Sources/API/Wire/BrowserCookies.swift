@@ -3,7 +3,8 @@ import HTTPTypes
 import Hummingbird
 import Tenancy
 
-/// Our cookies: which browser this is, who is signed in to which organization, which invitation was opened.
+/// Our cookies: which browser this is, who is signed in to which organization, where somebody was before, which invitation
+/// was opened.
 ///
 /// Over https every name has the prefix `__Host-`, so that no sibling host can set one (RFC 6265bis §4.1.3.2); on loopback
 /// http the same names stand without prefix and `Secure`. All are `HttpOnly; SameSite=Lax; Path=/`, and none holds more
@@ -15,6 +16,7 @@ struct BrowserCookies: Sendable {
     private static let browser = "browser"
     private static let invitation = "invitation"
     private static let session = "session_"
+    private static let mark = "known_"
 
     /// What the request's cookies say. Of two with one name the first counts.
     func context(of request: Request) -> BrowserContext {
@@ -27,14 +29,17 @@ struct BrowserCookies: Sendable {
                 if values[name] == nil { values[name] = pair[pair.index(after: mark)...] }
             }
         }
-        var sessions: [OrganizationID: String] = [:]
-        for (name, value) in values where name.hasPrefix(Self.session) {
-            guard let organization = OrganizationID(name.dropFirst(Self.session.count)) else { continue }
-            sessions[organization] = String(value)
+        func byOrganization(_ kind: String) -> [OrganizationID: String] {
+            var found: [OrganizationID: String] = [:]
+            for (name, value) in values where name.hasPrefix(kind) {
+                guard let organization = OrganizationID(name.dropFirst(kind.count)) else { continue }
+                found[organization] = String(value)
+            }
+            return found
         }
         return BrowserContext(
-            binding: values[Self.browser[...]].map(String.init), sessions: sessions,
-            invitation: values[Self.invitation[...]].map(String.init))
+            binding: values[Self.browser[...]].map(String.init), sessions: byOrganization(Self.session),
+            invitation: values[Self.invitation[...]].map(String.init), marks: byOrganization(Self.mark))
     }
 
     /// `Set-Cookie` for the value that ties sign-in to this browser; lives until the browser is closed.
@@ -42,6 +47,10 @@ struct BrowserCookies: Sendable {
 
     func settingSession(of organization: OrganizationID, _ value: String, lifetime: Duration) -> String {
         cookie(Self.session + organization.description, value, lifetime: lifetime)
+    }
+
+    func settingMark(of organization: OrganizationID, _ value: String, lifetime: Duration) -> String {
+        cookie(Self.mark + organization.description, value, lifetime: lifetime)
     }
 
     func settingInvitation(_ value: String, lifetime: Duration) -> String {

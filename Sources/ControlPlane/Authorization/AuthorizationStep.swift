@@ -163,12 +163,18 @@ package struct BrowserContext: Sendable {
     /// The invitation this browser opened: `org_….secret`.
     package let invitation: String?
 
-    package init(binding: String?, sessions: [OrganizationID: String], invitation: String? = nil) {
+    package init(
+        binding: String?, sessions: [OrganizationID: String], invitation: String? = nil,
+        marks: [OrganizationID: String] = [:]
+    ) {
+    /// Marks of earlier sign-ins by organization (``BrowserMarks``).
+    package let marks: [OrganizationID: String]
         self.binding = binding
         self.sessions = sessions
         self.invitation = invitation
     }
 }
+        self.marks = marks
 
 /// A step, and the cookies that go with it.
 package struct AuthorizationReply: Sendable {
@@ -179,6 +185,8 @@ package struct AuthorizationReply: Sendable {
     package var setSession: (organization: OrganizationID, value: String, lifetime: Duration)?
 
     package init(_ step: AuthorizationStep) {
+    /// Set the mark of this organization to this value, for so long.
+    package var setMark: (organization: OrganizationID, value: String, lifetime: Duration)?
         self.step = step
     }
 }

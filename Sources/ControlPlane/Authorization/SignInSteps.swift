@@ -72,8 +72,7 @@ extension AuthorizationFlow {
             return AuthorizationReply(try await page(of: held.with(stage: .code(pending)), problem: problem, visit))
         }
         guard
-            await limits.mayHaveCodeSent(
-                pending.email, in: pending.organization, from: visit.request.ip)
+            await limits.mayHaveCodeSent(Self.visitor(pending, visit))
         else {
             try await refuseThrottled(pending, visit)
             let problem = "Too many codes were sent to this address. Wait a few minutes and try again."
@@ -118,7 +117,7 @@ extension AuthorizationFlow {
         guard try await transactions.save(held.with(stage: .code(pending))) else { throw Refusal.page(.expired) }
         let counted = AuthorizationTransactionStore.Held(
             handle: held.handle, transaction: held.with(stage: .code(pending)).transaction, version: held.version + 1)
-        guard await limits.mayGuess(pending.email, in: pending.organization, from: visit.request.ip) else {
+        guard await limits.mayGuess(Self.visitor(pending, visit)) else {
             try await refuseThrottled(pending, visit)
             let problem = "Too many wrong codes were typed for this address. Wait a few minutes and try again."
             return AuthorizationReply(try await page(of: counted, problem: problem, visit))
@@ -152,6 +151,14 @@ extension AuthorizationFlow {
         return try await welcome(identity, by: record, snapshot, counted, visit)
     }
 
+    private static func visitor(
+        _ pending: AuthorizationTransaction.PendingCode, _ visit: Visit
+    ) -> SignInLimits.Visitor {
+        SignInLimits.Visitor(
+            pending.email, in: pending.organization, from: visit.request.ip,
+            mark: pending.organization.flatMap { visit.browser.marks[$0] }, at: visit.now)
+    }
+
     private func refuseThrottled(_ pending: AuthorizationTransaction.PendingCode, _ visit: Visit) async throws {
         try await refuse(
             .loginThrottled, in: pending.organization ?? .platform, reason: "too_many_attempts", actor: .anonymous,
@@ -177,6 +184,13 @@ extension AuthorizationFlow {
                     email, in: organization.organization.id, from: visit.request.ip)
             }
             var reply = try await goOn(as: session, in: organization, account: user.email, held, visit)
+            if let email = identity.email {
+                reply.setMark = (
+                    organization.organization.id,
+                    limits.mark(for: email, in: organization.organization.id, at: visit.now, random),
+                    BrowserMarks.lifetime
+                )
+            }
             reply.setSession = (
                 organization.organization.id, "\(session.id).\(secret.revealed)",
                 .seconds(organization.organization.settings.sessionLifetimeSeconds)
