@@ -18,8 +18,6 @@ package struct AccessTokenStore: Sendable {
         case user(UserID, through: ClientID)
         /// A client that speaks for itself; nothing that PostgreSQL keeps for this organization ends with it.
         case client
-        /// An administrator's decision, with the person it speaks for.
-        case programmatic
     }
 
     private static let unrevoked = """
@@ -41,14 +39,6 @@ package struct AccessTokenStore: Sendable {
            AND (SELECT a.status FROM client_admission a WHERE a.organization_id = $1 AND a.client_id = $4) = 'active'
         """, [.uuid, .uuid, .uuid, .uuid])
     private static let ofClient = PreparedSQL("SELECT 1 AS live WHERE \(unrevoked)", [.uuid, .uuid])
-    private static let byAdministrator = PreparedSQL(
-        """
-        SELECT 1 AS live FROM programmatic_token t
-         WHERE t.organization_id = $1 AND t.id = $2 AND t.revoked_at IS NULL AND t.expires_at > $3
-           AND (t.user_id IS NULL
-                OR (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = t.user_id) = 'active')
-        """, [.uuid, .uuid, .timestamptz])
-
     /// Whether a token that is right by itself was not ended, nor what it was issued on. One statement, and PostgreSQL is
     /// asked each time: what one node ended is ended on all of them.
     package func isLive(
@@ -62,7 +52,6 @@ package struct AccessTokenStore: Sendable {
             case .user(let user, let client):
                 Self.ofUser([id, token, .uuid(user.uuid), .uuid(client.uuid)])
             case .client: Self.ofClient([id, token])
-            case .programmatic: Self.byAdministrator([id, token, now.postgresBind])
             }
         return try await !database.read(organization, statement) { _ in }.isEmpty
     }

@@ -39,6 +39,37 @@ package struct ProgrammaticTokenStore: Sendable {
         ).first
     }
 
+    private static let liveStatement = PreparedSQL(
+        """
+        SELECT t.id, t.name, t.user_id, t.client_id, t.issuer_organization_id, t.resource_id, t.signing_key_id, t.scope,
+               t.created_by, t.created_at, t.expires_at, t.revoked_at,
+               (SELECT s.scope_ceiling FROM session s WHERE s.organization_id = $1 AND s.user_id = t.user_id
+                 ORDER BY s.auth_time DESC LIMIT 1) AS scope_ceiling,
+               \(DatedMembership.columns(of: "t.user_id"))
+          FROM programmatic_token t
+         WHERE t.organization_id = $1 AND t.id = $2 AND t.revoked_at IS NULL AND t.expires_at > $3
+           AND (t.user_id IS NULL
+                OR (SELECT u.status FROM "user" u WHERE u.organization_id = $1 AND u.id = t.user_id) = 'active')
+        """, [.uuid, .uuid, .timestamptz])
+
+    /// A named token that was not ended, and what policy may ask of the person it speaks for.
+    package struct Live: Sendable {
+        package let token: ProgrammaticToken
+        /// ``SessionStore/scopeCeiling(of:in:)``
+        package let upstreamCeiling: [String]?
+        package let membership: Membership
+    }
+
+    /// A token that was not ended, whose person was not either.
+    package func live(_ token: TokenID, in organization: OrganizationID, at now: Date) async throws -> Live? {
+        let statement = Self.liveStatement([.uuid(organization.uuid), .uuid(token.uuid), now.postgresBind])
+        return try await database.read(organization, statement) { row in
+            Live(
+                token: try ProgrammaticToken(row: row), upstreamCeiling: try row.decode("scope_ceiling"),
+                membership: try DatedMembership(row: row).membership)
+        }.first
+    }
+
     package func list(
         _ page: Page, of organization: OrganizationID, user: UserID? = nil, client: ClientID? = nil
     ) async throws -> [ProgrammaticToken] {

@@ -90,6 +90,18 @@ package struct SessionStore: Sendable {
             """)
     }
 
+    /// The most that the identity provider said a person may have when they last signed in, however that session ended; nil
+    /// where it said nothing, or they never did.
+    package func scopeCeiling(of user: UserID, in organization: OrganizationID) async throws -> [String]? {
+        try await database.read(
+            organization,
+            """
+            SELECT scope_ceiling FROM session WHERE organization_id = \(organization) AND user_id = \(user)
+             ORDER BY auth_time DESC LIMIT 1
+            """
+        ) { try $0.decode("scope_ceiling", as: [String]?.self) }.first ?? nil
+    }
+
     /// Ends all sessions of a user.
     package func revokeAll(
         of user: UserID, in organization: OrganizationID, at now: Date, _ transaction: PostgresTransaction

@@ -218,6 +218,104 @@ import Testing
         }
     }
 
+    @Test("K-22 IN-05 a named token ends with what gave it its scopes: the statement's end, a denial, a lower ceiling")
+    func currentDecision() async throws {
+        try await TestServices.live.get().test { http in
+            let world = try await World.make(http)
+            let fixture = world.fixture
+            func statement(_ name: String, _ members: String) async throws -> AdminServer.Reply {
+                let made = try await fixture.admin(
+                    .post, "/scope-policies", #"{"name":"\#(name)",\#(members)}"#, http)
+                #expect(made.status == 201, "\(made.text)")
+                return made
+            }
+            let end = Date(timeIntervalSince1970: (Date().timeIntervalSince1970 + 3_600).rounded())
+            _ = try await statement(
+                "for-an-hour",
+                #""effect":"allow","principals":{"everyone":true},"scopes":["write"],"conditions":{"valid_until":"\#(end.ISO8601Format())"}"#
+            )
+            let short = try await world.issue(["scopes": #"["read","write"]"#], http)
+            let long = try await world.issue(http)
+            #expect(
+                short.status == 201 && short["expires_at"].hasPrefix(end.ISO8601Format().dropLast()), "\(short.text)")
+            #expect(long["expires_at"] > short["expires_at"])
+            #expect(try await world.isActive(short["token"], http))
+            // A later denial of one scope ends what has it, and nothing else, for as long as it stands.
+            let denial = try await statement(
+                "no-writing", #""effect":"deny","principals":{"everyone":true},"scopes":["write"]"#)
+            #expect(try await !world.isActive(short["token"], http))
+            #expect(try await world.isActive(long["token"], http))
+            let deleted = try await http.execute(
+                uri: "/v1/organizations/\(fixture.organization.id)/scope-policies/\(denial["id"])", method: .delete,
+                headers: [
+                    .authorization: "Bearer \(try await AdminServer.platformKey())",
+                    .ifMatch: denial.headers[.eTag] ?? "*",
+                ])
+            #expect(deleted.status == .noContent)
+            #expect(try await world.isActive(short["token"], http))
+            // What the identity provider lets the person have at most, as it said when they last signed in.
+            try await Self.setCeiling(["read"], world)
+            #expect(try await !world.isActive(short["token"], http))
+            #expect(try await world.isActive(long["token"], http))
+            let refused = try await world.issue(["scopes": #"["write"]"#], http)
+            #expect(refused.status == 422 && refused.pointers == ["/scopes/0"])
+            #expect(refused.text.contains("upstream_ceiling"))
+            try await Self.setCeiling([], world)
+            #expect(try await !world.isActive(long["token"], http))
+            #expect(try await fixture.admin(.get, "/access-tokens", http).rows.count == 2)
+        }
+    }
+
+    private static func setCeiling(_ ceiling: [String], _ world: World) async throws {
+        let (database, id) = (try TestDatabase.open(), world.fixture.organization.id)
+        try await database.transaction(id) { transaction in
+            let now = Date()
+            let session = Session(
+                id: .make(at: now, .system), user: world.fixture.user, identityProvider: .make(at: now, .system),
+                authTime: now, expiresAt: now + 1, mfa: false, scopeCeiling: ceiling)
+            try await SessionStore(database: database).insert(
+                session, secret: SecretDigest(of: .random()), of: id, at: now, in: transaction)
+        }
+    }
+
+    @Test("K-22 whoever holds an imported key makes no more of a named token than its row says")
+    func forgedWithItsKey() async throws {
+        let key = try SigningKey.generate(.es256)
+        try await TestServices.live.get().test { http in
+            let world = try await World.make(http)
+            let pem = AdminSetupTests.pem(key).replacing("\n", with: "\\n")
+            let imported = try await world.fixture.admin(
+                .post, "/signing-keys",
+                #"{"purpose":"access","resource":"\#(world.fixture.resource.id)","private_key":"\#(pem)"}"#, http)
+            #expect(imported["status"] == "active")
+            let policy = try await world.fixture.admin(
+                .post, "/scope-policies",
+                #"{"name":"writers","effect":"allow","principals":{"everyone":true},"scopes":["write"]}"#, http)
+            #expect(policy.status == 201)
+            let made = try await world.issue(http)
+            let claims = try #require(try CompactJWS.parse(made["token"], expecting: [.es256]).claims)
+            let id = made["id"]
+            func forged(_ changes: [String: String?]) async throws -> Bool {
+                var same: [String: String?] = [
+                    "jti": "\"\(id)\"", "client_id": "\"\(id)\"", "grant_id": nil,
+                    "exp": "\(claims["exp"]?.integer ?? 0)",
+                ]
+                for (name, value) in changes { same[name] = .some(value) }
+                let header = #"{"alg":"ES256","kid":"\#(key.publicKey.thumbprint)","typ":"at+jwt"}"#
+                let token = try world.fixture.sign(world.fixture.claims(same), header: header, by: key)
+                return try await world.isActive(token, http)
+            }
+            #expect(try await forged([:]), "the same again")
+            let later = (claims["exp"]?.integer ?? 0) + 1
+            for changes in [
+                ["scope": "\"read write\""], ["sub": "\"\(UserID.make(at: Date(), .system))\""], ["exp": "\(later)"],
+                ["sub": "\"\(world.fixture.client.wireID)\""],
+            ] as [[String: String?]] {
+                #expect(try await !forged(changes), "\(changes)")
+            }
+        }
+    }
+
     @Test("T-12 a foreign user, client or resource reads as one that does not exist", .tags(.isolation))
     func foreign() async throws {
         let other = try await TokenFixture.make()

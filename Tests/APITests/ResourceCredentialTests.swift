@@ -297,7 +297,9 @@ import Testing
         }
     }
 
-    @Test("IN-02 what an imported key signed counts only if we issued it: by its grant, or by its name (design §3.6)")
+    @Test(
+        "IN-02 K-22 what an imported key signed counts only as far as we gave it: by its grant, or by its name (design §3.6)"
+    )
     func importedKey() async throws {
         let world = try await TokenFixture.make()
         let key = try SigningKey.generate(.es256)
@@ -316,7 +318,11 @@ import Testing
                 return try await world.introspect(token, as: caller, http).text
             }
             #expect(try await asked([:]) != TokenFixture.inactive, "of a grant that stands")
+            let other = try await world.addClient(secret: nil)
             for changes in [
+                ["scope": "\"read write\""], ["scope": "\"read openid\""], ["client_id": "\"\(other.wireID)\""],
+                ["sub": "\"\(UserID.make(at: Date(), .system))\""],
+                ["org_id": "\"\(OrganizationID.make(at: Date(), .system))\""],
                 ["grant_id": nil], ["grant_id": "\"\(GrantID.make(at: Date(), .system))\""],
                 ["grant_id": nil, "sub": "\"\(world.client.wireID)\""],
                 [

@@ -174,19 +174,23 @@ extension Administration {
         let speaker = try await speaker(wanted.principal, home, at: now, &checks)
         try checks.finish()
         guard let resource, let issuer, let speaker else { throw AdminError.notFound }
-        let decision = ScopePolicy(home.policy).decide(
-            ScopeRequest(
-                principal: speaker.principal, client: speaker.client, resource: resource,
-                scopes: .named(wanted.scopes), address: nil, authTime: nil, mfa: false, upstreamCeiling: nil),
-            at: now)
+        let policy = ScopePolicy(home.policy)
+        let request = ScopeRequest(
+            namedTokenFor: speaker.principal, through: speaker.client, resource, wanted.scopes,
+            upstreamCeiling: speaker.upstreamCeiling)
+        let decision = policy.decide(request, at: now)
         for (index, scope) in wanted.scopes.enumerated() where !decision.granted.contains(scope) {
             let rule = decision.findings.first { $0.scope == scope }?.rule ?? "unknown_scope"
             checks.add(
                 FieldError("/scopes/\(index)", "not_allowed", "Policy does not give them this scope (\(rule))."))
         }
+        // A token never outlives what gives it its scopes: servers that verify offline would not hear of it.
+        let end = policy.lapse(of: decision.effective, for: request, after: now, before: expiresAt) ?? expiresAt
+        checks.require(
+            end > now + 1, "/scopes", "not_allowed", "Policy gives these scopes for less than a second more.")
         try checks.finish()
         return Order(
-            issuer: issuer, resource: resource, owner: owner, subject: speaker.subject, expiresAt: expiresAt,
+            issuer: issuer, resource: resource, owner: owner, subject: speaker.subject, expiresAt: end,
             decision: decision)
     }
 
@@ -201,10 +205,18 @@ extension Administration {
         return try await IssuerDirectory(catalog: catalog, publicURL: settings.publicURL).issuer(chosen)
     }
 
-    /// Whom the token speaks for, as policy sees them.
+    /// Whom a token speaks for, as policy sees them.
+    private struct Speaker {
+        let principal: ScopeRequest.Principal
+        let client: Client
+        /// `sub`.
+        let subject: String
+        let upstreamCeiling: [String]?
+    }
+
     private func speaker(
         _ principal: ProgrammaticToken.Principal, _ home: TenantSnapshot, at now: Date, _ checks: inout FieldChecks
-    ) async throws -> (principal: ScopeRequest.Principal, client: Client, subject: String)? {
+    ) async throws -> Speaker? {
         switch principal {
         case .user(let user):
             guard let found = try await users.member(user, in: home.organization.id) else {
@@ -212,17 +224,20 @@ extension Administration {
                 return nil
             }
             checks.require(found.user.status == .active, "/user", "disabled", "This user is disabled.")
-            return (
-                .user(user, found.membership.membership), .administrators(in: home.organization.id, at: now),
-                "\(user)"
-            )
+            return Speaker(
+                principal: .user(user, found.membership.membership),
+                client: .administrators(in: home.organization.id, at: now),
+                subject: user.description,
+                upstreamCeiling: try await SessionStore(database: database).scopeCeiling(
+                    of: user, in: home.organization.id))
         case .service(let client):
             guard let found = try await clients.find(client, in: home.organization.id), found.kind == .service else {
                 checks.add(.unknown("/client"))
                 return nil
             }
             checks.require(found.isLive(at: now), "/client", "disabled", "This client is disabled.")
-            return (.service(found.wireID), found, found.wireID)
+            return Speaker(
+                principal: .service(found.wireID), client: found, subject: found.wireID, upstreamCeiling: nil)
         }
     }
 
@@ -254,18 +269,6 @@ extension Administration {
             try await Task.sleep(for: .milliseconds(100))
         }
         throw AdminError.unavailable(retryAfter: .seconds(2))
-    }
-}
-
-extension Client {
-    /// What policy sees as the client of a token that an administrator hands to a person: registered by an administrator,
-    /// without an address.
-    fileprivate static func administrators(in organization: OrganizationID, at now: Date) -> Client {
-        Client(
-            id: .make(at: now, .system), registry: organization, kind: .registered, name: "", redirectURIs: [],
-            grantTypes: [], responseTypes: [], authenticationMethod: .none, applicationType: nil, scopeCeiling: nil,
-            clientURI: nil, logoURI: nil, policyURI: nil, tosURI: nil, documentURL: nil, secretDigest: nil,
-            registrationTokenDigest: nil, status: .active, expiresAt: nil, version: 1, createdAt: now, updatedAt: now)
     }
 }
 

@@ -143,6 +143,15 @@ package struct ScopePolicy: Sendable {
 }
 
 extension ScopePolicy {
+    /// When scopes that are given now would be lost if nothing but time moved on: the first moment before `end` at which a
+    /// statement begins or ends to apply and not all of them are given any more.
+    package func lapse(of scopes: [String], for request: ScopeRequest, after now: Date, before end: Date) -> Date? {
+        let moments = statements.flatMap { [$0.conditions.validFrom, $0.conditions.validUntil] }.compactMap(\.self)
+        return Set(moments).filter { $0 > now && $0 < end }.sorted().first { moment in
+            !Set(scopes).isSubset(of: decide(request, at: moment).effective)
+        }
+    }
+
     /// Whether any statement says that tokens of one resource may be exchanged for those of another (RFC 8693).
     package func names(exchangeOf source: ResourceID, for target: ResourceID) -> Bool {
         statements.contains {

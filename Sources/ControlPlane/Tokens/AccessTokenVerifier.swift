@@ -38,13 +38,17 @@ package struct AccessTokenVerifier: Sendable {
     /// Longer payloads are read anew each time, so that the memory's size has a bound.
     private static let longestRemembered = 4096
 
-    private let issuers: IssuerDirectory
+    let issuers: IssuerDirectory
+    let grants: GrantStore
+    let namedTokens: ProgrammaticTokenStore
     private let tokens: AccessTokenStore
     private let memory: Memory
 
     package init(issuers: IssuerDirectory, database: TenantDatabase) {
         self.issuers = issuers
         tokens = AccessTokenStore(database: database)
+        grants = GrantStore(database: database)
+        namedTokens = ProgrammaticTokenStore(database: database)
         memory = Memory(capacity: Self.mostRemembered)
     }
 
@@ -85,18 +89,20 @@ package struct AccessTokenVerifier: Sendable {
     /// Whether neither the token nor what it was issued on was ended since. The database is asked each time, so what any
     /// node ended is ended here.
     package func isLive(_ token: VerifiedAccessToken, at now: Date) async throws -> Bool {
-        // A client that was switched off or removed; what is known of clients is at most a second old.
-        let registry = token.isProgrammatic ? token.organization : token.issuer
-        guard let registry = try await issuers.catalog.snapshot(of: registry),
-            try await isClientLive(token.isProgrammatic ? token.subject : token.clientID, in: registry, now)
+        // What is known of clients and policies is at most a second old.
+        if token.isProgrammatic {
+            guard let home = try await issuers.catalog.snapshot(of: token.organization) else { return false }
+            return try await isStillGiven(named: token, home, at: now)
+        }
+        // A client that was switched off or removed.
+        guard let registry = try await issuers.catalog.snapshot(of: token.issuer),
+            let client = try await client(token.clientID, in: registry, now), client.isLive(at: now)
         else { return false }
         let basis: AccessTokenStore.Basis
         if let grant = token.grant {
             // A grant speaks for its own person: who else holds an imported key could name another.
             guard let user = UserID(token.subject) else { return false }
             basis = .grant(grant, of: user)
-        } else if token.isProgrammatic {
-            basis = .programmatic
         } else {
             // Whoever else has an imported key can sign what we never issued: only what is stored counts.
             guard !token.isKeyImported else { return false }
@@ -108,19 +114,15 @@ package struct AccessTokenVerifier: Sendable {
                 basis = .client
             }
         }
-        return try await tokens.isLive(token.id, on: basis, in: token.organization, at: now)
+        guard try await tokens.isLive(token.id, on: basis, in: token.organization, at: now) else { return false }
+        guard token.isKeyImported, let grant = token.grant else { return true }
+        return try await isWithinGrant(token, grant, of: client, at: now)
     }
 
-    /// A named token of a person speaks through no client. Clients that are documents go by their URL.
-    private func isClientLive(_ clientID: String, in registry: TenantSnapshot, _ now: Date) async throws -> Bool {
-        if UserID(clientID) != nil { return true }
-        let client =
-            if let id = ClientID(clientID) {
-                try await issuers.catalog.client(id, in: registry, at: now)
-            } else {
-                try await issuers.catalog.client(document: clientID, in: registry, at: now)
-            }
-        return client?.isLive(at: now) ?? false
+    /// Clients that are documents go by their URL.
+    private func client(_ clientID: String, in registry: TenantSnapshot, _ now: Date) async throws -> Client? {
+        if let id = ClientID(clientID) { return try await issuers.catalog.client(id, in: registry, at: now) }
+        return try await issuers.catalog.client(document: clientID, in: registry, at: now)
     }
 
     // MARK: Where a token belongs
