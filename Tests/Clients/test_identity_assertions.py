@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from assertions import KeyPair, signed_with_secret, unsigned
 from document_host import fresh_name
+from dpop import Prover
 from evidence import source
 from gatehouse_demo.admin import Admin
 from gatehouse_demo.chatgpt import Storage, claims, result_text
@@ -170,6 +171,12 @@ def test_metadata(deployment, client, trusted, http):
     ("assertion_not_yet", {}, {"iat": 60, "exp": 120}),
     ("assertion_not_yet", {}, {"nbf": 60}),
     ("assertion_lives_too_long", {}, {"exp": 601}),
+    ("assertion_lives_too_long", {}, {"iat": -(2**63), "exp": 2**63 - 1}),
+    ("assertion_not_yet", {}, {"nbf": 2**63 - 1}),
+    ("assertion_of_another_key", {}, {"cnf": {"jkt": "x" * 43}}),
+    ("assertion_confirmation", {}, {"cnf": {"kid": "x"}}),
+    ("assertion_confirmation", {}, {"cnf": {"jkt": "x" * 43, "x5t#S256": "x" * 43}}),
+    ("assertion_confirmation", {}, {"cnf": "x"}),
     ("assertion_malformed", {"alg": "none"}, {}),
     ("assertion_malformed", {"alg": "HS256"}, {}),
     ("assertion_malformed", {"crit": ["x"]}, {}),
@@ -178,13 +185,34 @@ def test_assertions_that_are_not_taken(deployment, client, key, trusted, evidenc
     """JA-03, JA-04, K-07, K-12, K-14: typ, iss, aud, client_id, every claim, the times: invalid_grant in the same words
     each time; the log says why; nobody is made."""
     now = int(time.time())
-    times = {name: now + changes[name] for name in ("iat", "exp", "nbf") if isinstance(changes.get(name), int)}
+    times = {name: now + changes[name] for name in ("iat", "exp", "nbf")
+             if isinstance(changes.get(name), int) and abs(changes[name]) < 2**62}
     with evidence.no_rows_stored():
         reply = present(deployment, client, grant(deployment, client, key, header, **(person() | changes | times)))
         refused(reply, "invalid_grant")
         assert reply.json()["error_description"] == "The grant is invalid, expired, revoked or was used before."
         denied, = evidence.of(reply, "acme", type="token.denied")
         assert denied["reason"] == reason and denied["actor"]["id"] == client["client_id"]
+
+
+def test_bound_to_a_key(deployment, client, key, trusted):
+    """JA-04, DP-01: an assertion that names a key (RFC 7800 §3.1) is good only with a proof of that key, and so is the
+    token."""
+    prover, other = Prover(), Prover()
+    endpoint = f"{deployment.acme.url}/oauth/token"
+    someone = person()
+
+    def proven(by):
+        def post(headers):
+            form = {"grant_type": GRANT, "assertion": grant(deployment, client, key, cnf={"jkt": prover.thumbprint}, **someone)}
+            return deployment.acme.token(
+                form, headers=basic(client["client_id"], client["client_secret"]) | source() | headers)
+        return by.send(post, endpoint)
+
+    refused(proven(other), "invalid_grant")
+    reply = proven(prover)
+    assert reply.status_code == 200 and reply.json()["token_type"] == "DPoP", reply.text
+    assert claims(reply.json()["access_token"])["cnf"] == {"jkt": prover.thumbprint}
 
 
 def test_signatures(deployment, client, key, trusted, evidence):

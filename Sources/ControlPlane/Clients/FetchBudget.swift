@@ -8,6 +8,7 @@ import Tenancy
 final class FetchBudget: Sendable {
     private enum Key: Hashable {
         case knownAtHost(String)
+        case knownAtHostFor(OrganizationID, String)
         case strangersAtHost(String)
         case strangersIn(OrganizationID)
         case source(String)
@@ -21,7 +22,9 @@ final class FetchBudget: Sendable {
 
     /// At one host: our part in anybody's flood stays a trickle (CIMD §8.7).
     private static let strangersAtHost = 30
-    private static let knownAtHost = 60
+    /// One organization's keys and documents at a host that many have theirs at leave room for the others'.
+    private static let knownAtHostForOne = 60
+    private static let knownAtHost = 600
     private static let strangersInRegistry = 600
     private static let fromSource = 20
     /// An error is not remembered, so that a mended document is read at once (CIMD §5.2); but it is not asked for without end.
@@ -44,7 +47,10 @@ final class FetchBudget: Sendable {
                 (.source(source), Self.fromSource),
             ]
         } else {
-            limits = [(.knownAtHost(host), Self.knownAtHost)]
+            limits = [
+                (.knownAtHostFor(caller.registry, host), Self.knownAtHostForOne),
+                (.knownAtHost(host), Self.knownAtHost),
+            ]
         }
         let refusal = minute.withLock { minute -> DocumentFetcher.Failure? in
             Self.turn(&minute, at: now)

@@ -27,6 +27,8 @@ struct IdentityAssertion: Sendable {
     let name: String?
     let authTime: Date?
     let mfa: Bool
+    /// RFC 7638 thumbprint of the key that whoever presents it has to prove (`cnf`, RFC 7800 §3.1); nil where it names none.
+    let boundKey: String?
     private let claims: [String: JSONValue]
 
     /// Why it is not taken: a word for the log.
@@ -64,10 +66,20 @@ struct IdentityAssertion: Sendable {
         emailVerified = claims["email_verified"] == .bool(true)
         name = claims["name"]?.string.flatMap { $0.unicodeScalars.count <= 200 && ClientName.isPlain($0) ? $0 : nil }
         authTime = claims["auth_time"]?.integer.flatMap {
-            Double($0) <= now.timeIntervalSince1970 ? Date(timeIntervalSince1970: Double($0)) : nil
+            $0 >= 0 && Double($0) <= now.timeIntervalSince1970 ? Date(timeIntervalSince1970: Double($0)) : nil
         }
         mfa = claims["amr"]?.strings?.contains("mfa") ?? false
+        boundKey = try Self.boundKey(claims["cnf"])
         try Self.check(expiry: expiry, issuedAt: issuedAt, notBefore: claims["nbf"], now.timeIntervalSince1970)
+    }
+
+    /// A confirmation that we cannot check is none that we may pass over.
+    private static func boundKey(_ value: JSONValue?) throws(Refused) -> String? {
+        guard let value else { return nil }
+        guard let members = value.object, members.count == 1, let thumbprint = members["jkt"]?.string else {
+            throw Refused("assertion_confirmation")
+        }
+        return thumbprint
     }
 
     private static func check(
@@ -75,7 +87,8 @@ struct IdentityAssertion: Sendable {
     ) throws(Refused) {
         guard Double(expiry) > moment else { throw Refused("assertion_expired") }
         guard Double(issuedAt) <= moment + leeway, issuedAt < expiry else { throw Refused("assertion_not_yet") }
-        guard Double(expiry - issuedAt) <= longestLife else { throw Refused("assertion_lives_too_long") }
+        // Anybody may have written these: their difference need not fit into an integer.
+        guard Double(expiry) - Double(issuedAt) <= longestLife else { throw Refused("assertion_lives_too_long") }
         if let notBefore {
             guard let time = notBefore.integer, Double(time) <= moment + leeway else {
                 throw Refused("assertion_not_yet")

@@ -60,6 +60,9 @@ struct JWTBearerGrant: Sendable {
         guard assertion.clientID == client.wireID, trusted.clients.contains(client.id) else {
             throw TokenIssuance.invalidGrant("assertion_of_another_client")
         }
+        guard assertion.boundKey == nil || assertion.boundKey == attempt.boundKey else {
+            throw TokenIssuance.invalidGrant("assertion_of_another_key")
+        }
         guard assertion.carries(trusted.requiredClaims) else { throw TokenIssuance.invalidGrant("assertion_claims") }
         do {
             let keys = issuance.authentication.keys
