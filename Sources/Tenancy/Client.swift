@@ -183,6 +183,13 @@ package struct Client: Sendable, Equatable {
     /// What an organization's admission of it says of its keys: nothing, unless the client can change them by itself.
     package var admittedKeys: [UInt8]? { kind == .metadataDocument ? keysDigest : nil }
 
+    /// What stands for all that it says of itself: another value means that it is not what was looked at any more.
+    package var selfDescription: String {
+        if let document { return Base64URL.encode(document.digest) }
+        let said = [name, clientURI, logoURI, policyURI, tosURI].map { $0 ?? "" }.joined(separator: "\n")
+        return Base64URL.encode(sha256(Base64URL.encode(trustDigest) + "\n" + said))
+    }
+
     /// What stands for everything a person or an administrator trusts of a metadata document: where answers go, and how the
     /// client proves itself.
     package var trustDigest: [UInt8] {

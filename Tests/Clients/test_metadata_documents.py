@@ -9,7 +9,7 @@ import re
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
@@ -524,6 +524,30 @@ def test_keys_change(deployment, evidence):
     expire(evidence, client_id)
     reply = issuer.refresh(refresh, client_id, **old.form(client_id, issuer.url))
     assert reply.json()["error"] == "invalid_grant", "what ended does not come back with the old keys"
+
+
+def test_document_changes_before_consent(deployment, evidence):
+    """CM-11, CM-14: a person allows what they were shown. A document that changed while they looked is shown again, on the
+    answer as on a reload, and nothing is written before they look."""
+    documents, issuer, path, name = deployment.documents, deployment.platform, fresh_path("swapped"), fresh_name()
+    client_id = publish(documents, path, name, client_name="Harmless")
+    query, _ = issuer.query(client_id)
+    with Walk(deployment, deployment.person("alice")) as browser:
+        page = browser.until(f"{issuer.url}/oauth/authorize?{urlencode(query)}", "decision")
+        assert "Harmless" in page.text
+        for number, again in enumerate((browser.send, lambda page: browser.get(str(page.url).removesuffix("/consent")))):
+            publish(documents, path, name, client_name=f"Changed {number}", redirect_uris=[
+                REDIRECT_URI, "https://evil.example/cb"])
+            expire(evidence, client_id)
+            ask(issuer, client_id)   # somebody else brings the new document in
+            time.sleep(1.1)
+            with evidence.no_rows_stored():
+                page = again(page)
+            assert page.status_code == 422 and page.headers["cache-control"] == "no-store"
+            assert f"Changed {number}" in page.text and "Look again" in page.text and "Harmless" not in page.text
+        assert "code" in told(browser.send(page))
+    denied = eventually(evidence, deployment.organizations["acme"], client_id, type="authorize.denied")
+    assert [one["reason"] for one in denied] == ["client_changed"]
 
 
 def test_host_away(deployment, evidence):

@@ -168,11 +168,12 @@ def test_rotating_does_not_help(deployment, client):
     of the path: all of it comes out of one bucket, or finds nothing."""
     honest = deployment.platform.code(deployment.person("alice"))
     forwarded = ["{0}, 2001:db8:7:7::1", "192.0.2.{1} ,  2001:db8:7:7::{0:x}", "2001:db8:7:7:{0:x}:{1}::1"]
-    counts = Counter()
+    counts, began = Counter(), time.monotonic()
     for number in range(240):
         headers = {"x-forwarded-for": forwarded[number % 3].format(number % 250 + 1, number % 99 + 1)}
         counts[guess(client, f"cli_{number:026d}", "gs_x", headers).status_code] += 1
-    assert set(counts) == {401, 429} and counts[401] <= 140, counts
+    most = 101 + (time.monotonic() - began) * 100 / 60
+    assert set(counts) == {401, 429} and counts[401] <= most, (counts, most)
 
     base = str(client.base_url)
     body = b"grant_type=refresh_token&refresh_token=gr_x&client_id=nobody"

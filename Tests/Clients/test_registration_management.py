@@ -344,6 +344,8 @@ def test_approved_before_met(deployment, admin, evidence):
     alice = deployment.person("alice")
     with settings(admin, path, metadata_documents="preregistered", registration="off"):
         named, dynamic = publish(deployment.documents), platform.register()
+        other = admin.send("POST", f"{path}/client-approvals", {"client_id": named, "document_digest": "x"})
+        assert other.status_code == 409, other.text
         done = admin.send("POST", f"{path}/client-approvals", {"client_id": named})
         assert done.status_code == 201 and done.json()["status"] == "active", done.text
         assert admin.send("POST", f"{path}/client-approvals", {"client_id": dynamic}).status_code == 201
@@ -368,14 +370,20 @@ def test_approval_of_documents(deployment, admin, evidence):
             acme.code(alice, client_id)
         row = next(one for one in admin.list(f"{path}/client-approvals") if one.get("client_id") == client_id)
         assert row["status"] == "pending" and row["kind"] == "metadata_document"
-        admin.post(f"{path}/client-approvals/{row['id']}:approve")
+        one = f"{path}/client-approvals/{row['id']}"
+        assert admin.send("POST", f"{one}:approve").status_code == 422
+        admin.post(f"{one}:approve", {"document_digest": row["document_digest"]})
         refresh = acme.redeem(acme.code(alice, client_id)).json()["refresh_token"]
         publish(documents, place, name, redirect_uris=[REDIRECT_URI, "https://more.example/cb"])
         expire(evidence, client_id)
         assert acme.refresh(refresh, client_id).status_code == 200
         with pytest.raises(PageError, match="403"):
             acme.code(alice, client_id)
-        admin.post(f"{path}/client-approvals/{row['id']}:approve")
+        # What was looked at is not what it says now.
+        late = admin.send("POST", f"{one}:approve", {"document_digest": row["document_digest"]})
+        assert late.status_code == 409 and late.headers["content-type"] == "application/problem+json", late.text
+        assert admin.get(one)["status"] == "pending"
+        admin.post(f"{one}:approve", {"document_digest": admin.get(one)["document_digest"]})
         assert acme.redeem(acme.code(alice, client_id)).status_code == 200
     finally:
         admin.call("PATCH", path, {"settings": {"approval_required_for": []}})

@@ -22,7 +22,7 @@ struct ClientApprovalsEndpoint: Sendable {
             as: .read("getClientApproval", "One decision", Self.schema))
         table.post(
             "client-approvals/{client}:approve", .clientsWrite, in: .organization, use: approve,
-            as: .act("approveClient", "Let people connect with a client", to: Self.schema))
+            as: .act("approveClient", "Let people connect with a client", from: Self.shown, to: Self.schema))
         table.post(
             "client-approvals/{client}:deny", .clientsWrite, in: .organization, use: deny,
             as: .act("denyClient", "Keep a client out; every connection made with it ends", to: Self.schema))
@@ -38,10 +38,11 @@ struct ClientApprovalsEndpoint: Sendable {
     private func create(_ call: AdminCall) async throws -> Response {
         var members = try await call.body()
         let clientID = members.requiredString("client_id")
+        let digest = members.string("document_digest")
         try members.finish()
         return try await call.write { administrator in
             try await administration.approveClient(
-                named: clientID, using: documents, in: call.organization.id, by: administrator)
+                named: clientID, shownAs: digest, using: documents, in: call.organization.id, by: administrator)
         } reply: { done in
             .created(done.value.admission.client.description, Self.json(done.value))
         }
@@ -52,10 +53,12 @@ struct ClientApprovalsEndpoint: Sendable {
     }
 
     private func approve(_ call: AdminCall) async throws -> Response {
-        try await call.noBody()
+        var members = try await call.optionalBody()
+        let digest = members?.string("document_digest")
+        try members?.finish()
         return try await call.write { administrator in
             try await administration.approveClient(
-                call.id("client"), in: call.organization.id, by: administrator)
+                call.id("client"), shownAs: digest, in: call.organization.id, by: administrator)
         } reply: { done in
             .ok(Self.json(done.value))
         }
@@ -76,12 +79,25 @@ struct ClientApprovalsEndpoint: Sendable {
         .object([
             "id": .id(ClientID.self), "client_id": .string.nullable, "name": .string.nullable,
             "kind": .words(Client.Kind.self).nullable, "redirect_uris": .array(of: .string).nullable,
-            "registry": .words("platform", "organization"), "status": .words(ClientAdmission.Status.self),
+            "document_digest": .string.nullable, "registry": .words("platform", "organization"),
+            "status": .words(ClientAdmission.Status.self),
             "created_at": .time,
         ]))
 
     private static let draft = Schema.named(
-        "NewClientApproval", .draft(["client_id": .string.said("Its id, or the URL of its metadata document.")]))
+        "NewClientApproval",
+        .draft([
+            "client_id": .string.said("Its id, or the URL of its metadata document."),
+            "document_digest": .string.optional.said(
+                "Of the only document that is meant; whatever it says by now unless given."),
+        ]))
+
+    private static let shown = Schema.named(
+        "ClientApprovalShown",
+        .draft([
+            "document_digest": .string.optional.said(
+                "As the approval showed it; required of a client that is a document.")
+        ]))
 
     private static func json(_ approval: Administration.Approval) -> [UInt8] {
         JSONWriter.object { json in
@@ -90,6 +106,7 @@ struct ClientApprovalsEndpoint: Sendable {
             json.optional("name", approval.client?.name)
             json.optional("kind", approval.client?.kind.rawValue)
             json.optional("redirect_uris", approval.client?.redirectURIs)
+            json.optional("document_digest", approval.client?.document.map { Base64URL.encode($0.digest) })
             json.string("registry", approval.admission.registry == .platform ? "platform" : "organization")
             json.string("status", approval.admission.status.rawValue)
             json.time("created_at", approval.admission.createdAt)

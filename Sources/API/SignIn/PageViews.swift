@@ -123,9 +123,11 @@ struct ConsentView: Sendable {
     let hasWithheld: Bool
     let withheld: [PageText]
     let staysConnected: Bool
+    let problem: PageText?
 
     init(_ page: ConsentPage, action: String) {
         self.action = PageText(action)
+        problem = page.problem.map { PageText($0) }
         csrfToken = PageText(page.csrfToken)
         client = ClientView(page.client)
         organization = PageText(page.organization.name)

@@ -51,7 +51,8 @@ struct Pages: Sendable {
     func consent(_ page: ConsentPage) -> Response {
         respond(
             "consent", ConsentView(page, action: path("signin/\(page.transaction)/consent")),
-            title: "Allow \(page.client.name)?", sendsFormTo: page.redirectTarget.flatMap(Self.formAction(_:)))
+            title: "Allow \(page.client.name)?", problem: page.problem,
+            sendsFormTo: page.redirectTarget.flatMap(Self.formAction(_:)))
     }
 
     func message(_ page: MessagePage) -> Response {

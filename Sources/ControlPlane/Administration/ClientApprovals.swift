@@ -1,5 +1,6 @@
 import Audit
 import Foundation
+import Keys
 import Postgres
 package import Tenancy
 
@@ -27,24 +28,36 @@ extension Administration {
     }
 
     /// Lets people of the organization connect with a client. Connections that began at the very moment of a denial end now.
+    ///
+    /// - Parameter digest: of the metadata document that the administrator looked at; a document says something else
+    ///   whenever its maker likes.
     package func approveClient(
-        _ client: ClientID, in organization: OrganizationID, by administrator: Administrator
+        _ client: ClientID, shownAs digest: String?, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Approval> {
-        try await decide(.active, about: client, in: organization, by: administrator)
+        try await decide(.active, about: client, shownAs: digest, in: organization, by: administrator)
     }
 
     /// Keeps a client out of the organization; every connection made with it ends, and what people allowed it is forgotten.
     package func denyClient(
         _ client: ClientID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Approval> {
-        try await decide(.denied, about: client, in: organization, by: administrator)
+        try await decide(.denied, about: client, shownAs: nil, in: organization, by: administrator)
     }
 
     private func decide(
-        _ status: ClientAdmission.Status, about id: ClientID, in organization: OrganizationID,
-        by administrator: Administrator
+        _ status: ClientAdmission.Status, about id: ClientID, shownAs digest: String?,
+        in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Approval> {
         let old = try await approval(of: id, by: organization)
+        if status == .active, let document = old.client?.document {
+            guard let digest else {
+                throw AdminError.invalid([
+                    FieldError(
+                        "/document_digest", "required", "Repeat the document_digest of the approval you looked at.")
+                ])
+            }
+            try Self.check(digest, of: document)
+        }
         let trusted = old.client.map { ClientAdmission(of: $0, status: status, at: administrator.now) }
         let admission = ClientAdmission(
             client: id, registry: old.admission.registry, status: status, createdAt: old.admission.createdAt,
@@ -70,6 +83,13 @@ extension Administration {
                 changes: .between(
                     ["status": .string(old.admission.status.rawValue)], ["status": .string(status.rawValue)]),
                 client: old.client?.wireID ?? id.description, metadata: metadata, isCached: false)
+        }
+    }
+
+    /// - Throws: ``AdminError/conflict(_:)`` when the document is not what was looked at.
+    static func check(_ digest: String, of document: Client.Document) throws(AdminError) {
+        guard digest == Base64URL.encode(document.digest) else {
+            throw .conflict("The client's document has changed: look at it again, and repeat its document_digest.")
         }
     }
 

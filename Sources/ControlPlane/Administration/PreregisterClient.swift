@@ -35,12 +35,16 @@ extension Administration {
 
     /// Lets people of an organization connect with a client that nobody of it came with yet: one of its own registry or of the
     /// platform's. A document that the platform never met is met now.
+    ///
+    /// - Parameter digest: of the only document that is meant; nil: whatever it says by now.
     package func approveClient(
-        named clientID: String, using documents: ClientDocuments, in organization: OrganizationID,
+        named clientID: String, shownAs digest: String?, using documents: ClientDocuments,
+        in organization: OrganizationID,
         by administrator: Administrator
     ) async throws -> Administered<Approval> {
         guard let client = try await client(named: clientID, in: organization, using: documents, by: administrator)
         else { throw AdminError.invalid([.unknown("/client_id")]) }
+        if let digest, let document = client.document { try Self.check(digest, of: document) }
         let wanted = ClientAdmission(of: client, status: .active, at: administrator.now)
         let done = try await administer(organization, by: administrator) { transaction in
             let standing = try await clients.admit(wanted, by: organization, in: transaction)

@@ -101,6 +101,10 @@ package struct AuthorizationFlow: Sendable {
             guard let held = try await transactions.find(handle), held.transaction.isBound(to: browser) else {
                 throw Refusal.page(.expired)
             }
+            if case .consent(let person) = held.transaction.stage {
+                let scene = try await scene(held, visit)
+                if person.shown != scene.client.selfDescription { return try await shownAnew(person, scene, visit) }
+            }
             return AuthorizationReply(try await page(of: held, visit))
         }
     }
@@ -325,7 +329,7 @@ package struct AuthorizationFlow: Sendable {
         let person = AuthorizationTransaction.SignedIn(
             organization: organization.organization.id, user: session.user, account: "", session: session.id,
             authTime: session.authTime, mfa: session.mfa, upstreamCeiling: session.scopeCeiling, offered: nil,
-            membership: known.membership)
+            membership: known.membership, shown: nil)
         let decision = ScopePolicy(organization.policy).decide(
             ScopeRequest(
                 person, known.membership, client, place.resource, RequestedScopes(request.resourceScopes), visit),

@@ -67,7 +67,9 @@ extension AuthorizationFlow {
         case .code(let pending):
             return .code(codePage(pending, scene, problem: problem))
         case .consent(let person):
-            return .consent(try await consentPage(person, scene, visit))
+            var page = try await consentPage(person, scene, visit)
+            page.problem = problem
+            return .consent(page)
         case .deciding, .finished:
             return .message(.expired)
         }

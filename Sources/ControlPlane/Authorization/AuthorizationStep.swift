@@ -104,6 +104,8 @@ package struct ConsentPage: Sendable, Equatable {
     package let redirectTarget: String?
     /// The client wants to stay connected while the person is away.
     package let staysConnected: Bool
+    /// What the person has to look at again.
+    package var problem: String?
 }
 
 /// An authorization response (RFC 6749 §4.1.2), ready for `Location`.
@@ -162,19 +164,19 @@ package struct BrowserContext: Sendable {
     package let sessions: [OrganizationID: String]
     /// The invitation this browser opened: `org_….secret`.
     package let invitation: String?
+    /// Marks of earlier sign-ins by organization (``BrowserMarks``).
+    package let marks: [OrganizationID: String]
 
     package init(
         binding: String?, sessions: [OrganizationID: String], invitation: String? = nil,
         marks: [OrganizationID: String] = [:]
     ) {
-    /// Marks of earlier sign-ins by organization (``BrowserMarks``).
-    package let marks: [OrganizationID: String]
         self.binding = binding
         self.sessions = sessions
         self.invitation = invitation
+        self.marks = marks
     }
 }
-        self.marks = marks
 
 /// A step, and the cookies that go with it.
 package struct AuthorizationReply: Sendable {
@@ -183,10 +185,10 @@ package struct AuthorizationReply: Sendable {
     package var setBinding: String?
     /// Set the session cookie of this organization to this value, for so long.
     package var setSession: (organization: OrganizationID, value: String, lifetime: Duration)?
-
-    package init(_ step: AuthorizationStep) {
     /// Set the mark of this organization to this value, for so long.
     package var setMark: (organization: OrganizationID, value: String, lifetime: Duration)?
+
+    package init(_ step: AuthorizationStep) {
         self.step = step
     }
 }

@@ -44,6 +44,8 @@ package struct AuthorizationTransaction: Codable, Sendable {
         package let offered: [String]?
         /// What they belonged to when that was decided; nil where it has to be read.
         package let membership: DatedMembership?
+        /// ``Client/selfDescription`` as the consent page was made from it; nobody allows what they were not shown.
+        package var shown: String?
     }
 
     /// Where the person's decision goes.

@@ -11,6 +11,13 @@ extension AuthorizationFlow {
         _ visit: Visit
     ) async throws -> AuthorizationReply {
         let scene = try await scene(held, visit)
+        // What is allowed is what was shown: a client that describes itself may have changed since (CIMD §8.4).
+        guard !allow || person.shown == scene.client.selfDescription else {
+            try await refuse(
+                scene.destination.denial, in: person.organization, reason: "client_changed",
+                actor: .user(person.user, session: person.session.description), client: scene.client.wireID, visit)
+            return try await shownAnew(person, scene, visit)
+        }
         // Whoever moves the transaction on is the one who answers; a second click finds it moved.
         guard try await transactions.save(held.with(stage: .deciding)) else { throw Refusal.page(.expired) }
         let claimed = AuthorizationTransactionStore.Held(
@@ -22,6 +29,18 @@ extension AuthorizationFlow {
             _ = try? await transactions.save(claimed.with(stage: .consent(person)))
             throw error
         }
+    }
+
+    /// Shows the consent page as the client stands now, and remembers that.
+    func shownAnew(
+        _ person: AuthorizationTransaction.SignedIn, _ scene: Scene, _ visit: Visit
+    ) async throws -> AuthorizationReply {
+        var person = person
+        person.shown = scene.client.selfDescription
+        let held = scene.held.with(stage: .consent(person))
+        guard try await transactions.save(held) else { throw Refusal.page(.expired) }
+        let problem = "The application changed while you were here. Look again before you allow it."
+        return AuthorizationReply(try await page(of: held, problem: problem, visit))
     }
 
     private func deny(

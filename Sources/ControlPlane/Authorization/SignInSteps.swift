@@ -235,7 +235,7 @@ extension AuthorizationFlow {
                 organization: id, user: user.id, account: account ?? user.email ?? user.id.description,
                 session: session.id, authTime: session.authTime, mfa: session.mfa,
                 upstreamCeiling: session.scopeCeiling, offered: offered,
-                membership: membership.isSmall ? membership : nil)
+                membership: membership.isSmall ? membership : nil, shown: scene.client.selfDescription)
         }
         let asked = RequestedScopes(held.transaction.resourceScopes)
         let decision = ScopePolicy(organization.policy).decide(

@@ -15,6 +15,7 @@ extension Templates {
         {{>asking}}
         <form method="post" action="{{action}}">
         <input type="hidden" name="csrf_token" value="{{csrfToken}}">
+        <div aria-live="polite">{{#problem}}<p class="problem" id="problem" role="alert">{{.}}</p>{{/problem}}</div>
         {{#mayAllow}}
         <section aria-labelledby="granted">
         <h2 id="granted">It will be able to</h2>
