@@ -8,7 +8,7 @@ import Tenancy
 ///
 /// Over https every name has the prefix `__Host-`, so that no sibling host can set one (RFC 6265bis §4.1.3.2); on loopback
 /// http the same names stand without prefix and `Secure`. All are `HttpOnly; SameSite=Lax; Path=/`, and none holds more
-/// than a random value.
+/// than random values and a proof that they are ours.
 struct BrowserCookies: Sendable {
     let isSecure: Bool
 
