@@ -13,6 +13,10 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// Of the rooms below HTTP: their asynchronous functions run where their caller does, so that calling one costs no switch
+/// of executors (SE-0461). Hummingbird's protocols do not allow it above.
+let hosted = strict + [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
@@ -68,25 +72,25 @@ let package = Package(
             dependencies: [
                 "Identity", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis", logging, lifecycle,
             ],
-            swiftSettings: strict),
+            swiftSettings: hosted),
         .target(
             name: "Identity",
             dependencies: ["Audit", "Tenancy", "Keys", "Outbound", "Postgres"],
-            swiftSettings: strict),
+            swiftSettings: hosted),
         .target(
             name: "Audit",
             dependencies: ["Tenancy", "Keys", "Postgres", crypto, logging, lifecycle],
-            swiftSettings: strict),
+            swiftSettings: hosted),
         .target(
             name: "Tenancy",
             dependencies: ["Keys", "Postgres", logging, lifecycle],
-            swiftSettings: strict),
+            swiftSettings: hosted),
         .target(
             name: "Keys",
             dependencies: [
                 "COpenSSL", crypto, .product(name: "CryptoExtras", package: "swift-crypto"),
             ],
-            swiftSettings: strict),
+            swiftSettings: hosted),
         .target(
             name: "Outbound",
             dependencies: [
@@ -97,8 +101,8 @@ let package = Package(
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
-            swiftSettings: strict),
-        .target(name: "Postgres", dependencies: ["CLibpq", crypto, logging], swiftSettings: strict),
+            swiftSettings: hosted),
+        .target(name: "Postgres", dependencies: ["CLibpq", crypto, logging], swiftSettings: hosted),
         .target(
             name: "Redis",
             dependencies: [
@@ -107,7 +111,7 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ],
-            swiftSettings: strict),
+            swiftSettings: hosted),
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
