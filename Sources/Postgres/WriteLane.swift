@@ -10,11 +10,13 @@ package typealias EventQuestion = @Sendable (_ organization: UUID, _ eventIDs: [
 ///
 /// The statement must not do its work twice when it is sent twice: its event id is a unique key of what it inserts,
 /// and a change that has already happened makes it touch no row.
-package struct WriteMember: Sendable {
+package final class WriteMember: Sendable {
     /// All nodes write in this order, so that they lock alike: the organization, then the grant or whatever is locked.
     package let orderKey: (organization: UUID, order: UUID)
     /// Set before the statement, wherever they differ from those of the member before it.
     package let settings: PostgresLocalSettings
+    /// The statement, and any it is combined in, makes the settings itself.
+    package let makesSettings: Bool
     package let statement: SQL
     /// The id, chosen by the request, of the event this statement records.
     package let eventID: UUID
@@ -22,11 +24,12 @@ package struct WriteMember: Sendable {
     package let combination: WriteCombination?
 
     package init(
-        orderKey: (organization: UUID, order: UUID), settings: PostgresLocalSettings, statement: SQL, eventID: UUID,
-        combination: WriteCombination? = nil
+        orderKey: (organization: UUID, order: UUID), settings: PostgresLocalSettings, makesSettings: Bool = false,
+        statement: SQL, eventID: UUID, combination: WriteCombination? = nil
     ) {
         self.orderKey = orderKey
         self.settings = settings
+        self.makesSettings = makesSettings
         self.statement = statement
         self.eventID = eventID
         self.combination = combination
@@ -222,9 +225,12 @@ extension PostgresWriteLane: LinkLane {
         var current: PostgresLocalSettings = []
         for members in statements {
             let first = members[0].member
-            let changes = first.settings.changes(from: current)
-            if !changes.isEmpty { steps.append(.settings(changes)) }
-            current = first.settings
+            if !first.makesSettings {
+                let changes = first.settings.changes(from: current)
+                if !changes.isEmpty { steps.append(.settings(changes)) }
+            }
+            // A statement that did nothing may not have got as far as making its settings.
+            current = first.makesSettings ? first.settings.map { ($0.name, "unknown") } : first.settings
             if members.count > 1, let combination = first.combination {
                 let values = members.compactMap { $0.member.combination?.values }
                 steps.append(.statement(combination.statement(values)))

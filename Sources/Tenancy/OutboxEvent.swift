@@ -78,6 +78,9 @@ enum PreparedEvent {
 
     /// Inserts so many events of one organization, one after the other in the parameters; with a guard, only if it holds.
     /// Returns the ids of those it inserted.
+    ///
+    /// It makes the organization's setting itself, before the first row meets the policy: where every event is of another
+    /// organization, a statement for each setting would double their number.
     static func insertions(_ count: Int, isGuarded: Bool) -> PreparedSQL {
         let rows = (0..<count).map { row in
             "(" + (1...types.count).map { "$\(row * types.count + $0)" }.joined(separator: ", ") + ")"
@@ -87,8 +90,10 @@ enum PreparedEvent {
             isGuarded ? EpochGuard.condition(organization: "$\(next + 1)", platform: "$\(next + 2)") : "true"
         return PreparedSQL(
             """
-            INSERT INTO audit_outbox (\(outboxColumns.text)) SELECT * FROM (VALUES \(rows.joined(separator: ", "))) AS event
-             WHERE \(condition) RETURNING id
+            INSERT INTO audit_outbox (\(outboxColumns.text)) SELECT event.*
+              FROM (SELECT set_config('app.organization_id', $1::text, true) AS id OFFSET 0) AS tenant,
+                   (VALUES \(rows.joined(separator: ", "))) AS event
+             WHERE tenant.id <> '' AND \(condition) RETURNING id
             """, Array(repeating: types, count: count).flatMap { $0 } + (isGuarded ? EpochGuard.types : []))
     }
 

@@ -55,7 +55,7 @@ package struct TenantDatabase: Sendable {
         let values = event.binds
         let member = WriteMember(
             orderKey: (event.organization.uuid, event.id.uuid), settings: setting(event.organization),
-            statement: forms[0](values + guards), eventID: event.id.uuid,
+            makesSettings: true, statement: forms[0](values + guards), eventID: event.id.uuid,
             combination: WriteCombination(
                 key: WriteCombination.Key(
                     organization: event.organization.uuid,
