@@ -59,7 +59,7 @@ package struct RedisCommand: Sendable, Equatable {
         self.arguments = arguments
     }
 
-    /// More arguments, behind the others, in wire form already.
+    /// Keys and arguments behind the others, in wire form already.
     var written = RedisArgumentBytes()
 
     /// Appends the command as a RESP array of bulk strings.
@@ -96,22 +96,51 @@ package struct RedisArgumentBytes: Sendable, Equatable {
     }
 
     package mutating func append(_ value: Int64) {
-        let digits = String(value).utf8
-        appendHead(digits.count)
-        bytes.append(contentsOf: digits)
+        let digits = value.decimalDigits
+        appendHead(digits)
+        append(decimal: value)
         appendEnd()
+    }
+
+    mutating func append(_ others: RedisArgumentBytes) {
+        count += others.count
+        bytes.append(contentsOf: others.bytes)
     }
 
     private mutating func appendHead(_ length: Int) {
         count += 1
         bytes.append(UInt8(ascii: "$"))
-        bytes.append(contentsOf: String(length).utf8)
+        append(decimal: Int64(length))
         appendEnd()
+    }
+
+    private mutating func append(decimal value: Int64) {
+        if value < 0 { bytes.append(UInt8(ascii: "-")) }
+        var rest = value.magnitude
+        let start = bytes.count
+        repeat {
+            bytes.append(UInt8(ascii: "0") + UInt8(rest % 10))
+            rest /= 10
+        } while rest > 0
+        bytes[start...].reverse()
     }
 
     private mutating func appendEnd() {
         bytes.append(UInt8(ascii: "\r"))
         bytes.append(UInt8(ascii: "\n"))
+    }
+}
+
+extension Int64 {
+    /// How many bytes it has when written.
+    fileprivate var decimalDigits: Int {
+        var rest = magnitude
+        var count = self < 0 ? 2 : 1
+        while rest >= 10 {
+            rest /= 10
+            count += 1
+        }
+        return count
     }
 }
 

@@ -44,7 +44,7 @@ package final class RedisClient: Service {
 
     private let settings: RedisSettings
     private let logger: Logger
-    private let eventLoop: any EventLoop
+    let eventLoop: any EventLoop
     private let commandTimeout: TimeAmount
     private let state: Mutex<State>
     private let tally = RedisTally()
@@ -83,6 +83,18 @@ package final class RedisClient: Service {
             waiter.resolve(.failure(RedisError(.cancelled, "the waiting task was cancelled")))
         }
         return try reply.get()
+    }
+
+    /// The same for who is no task; `hearer` must not block, and may be called at once.
+    func send(_ command: RedisCommand, _ hearer: @escaping RedisWaiter.Hearer) {
+        enqueue(QueuedCommand(command: command, waiter: RedisWaiter(deadline: .now() + commandTimeout, hearer)))
+    }
+
+    /// A client for each event loop of the process: what tasks of one loop ask of its client stays on their thread.
+    package static func onEachLoop(settings: RedisSettings, logger: Logger) -> [RedisClient] {
+        MultiThreadedEventLoopGroup.singleton.makeIterator().map { loop in
+            RedisClient(settings: settings, logger: logger, eventLoopGroup: loop)
+        }
     }
 
     /// Keeps a link to Redis until the task is cancelled or the service group shuts down gracefully.
@@ -364,31 +376,13 @@ extension RedisClient {
     package func evaluate(
         _ script: RedisScript, keys: [String], arguments: [RedisArgument] = []
     ) async throws(RedisError) -> RESPValue {
-        try await evaluate(
-            script,
-            tail: [.integer(Int64(keys.count))] + keys.map(RedisArgument.string) + arguments, RedisArgumentBytes())
-    }
-
-    /// The same with keys and arguments in wire form: first the keys, `keyCount` of them.
-    package func evaluate(
-        _ script: RedisScript, keyCount: Int, written: RedisArgumentBytes
-    ) async throws(RedisError) -> RESPValue {
-        try await evaluate(script, tail: [.integer(Int64(keyCount))], written)
-    }
-
-    private func evaluate(
-        _ script: RedisScript, tail: [RedisArgument], _ written: RedisArgumentBytes
-    ) async throws(RedisError) -> RESPValue {
-        var command = RedisCommand("EVALSHA", [.string(script.digest)] + tail)
-        command.written = written
+        let tail = [.integer(Int64(keys.count))] + keys.map(RedisArgument.string) + arguments
         do {
-            return try await send(command)
+            return try await send(RedisCommand("EVALSHA", [.string(script.digest)] + tail))
         } catch {
             // NOSCRIPT is answered before anything ran, so the second try cannot do it twice.
-            guard error.kind == .server(prefix: "NOSCRIPT") else { throw error }
-            var command = RedisCommand("EVAL", [.string(script.source)] + tail)
-            command.written = written
-            return try await send(command)
+            guard error.isUnknownScript else { throw error }
+            return try await send(RedisCommand("EVAL", [.string(script.source)] + tail))
         }
     }
 

@@ -4,24 +4,35 @@ internal import Synchronization
 
 typealias RedisReply = Result<RESPValue, RedisError>
 
-/// A command on its way, with the task that waits for its reply.
+/// A command on its way, with whoever waits for its reply.
 struct QueuedCommand: Sendable {
     let command: RedisCommand
     let waiter: RedisWaiter
 }
 
-/// One waiting task. Whoever comes first resolves it: the reply, the deadline, a lost link or cancellation.
+/// Whoever waits for a reply. Whatever comes first resolves it: the reply, the deadline, a lost link or cancellation.
 final class RedisWaiter: Sendable {
+    typealias Hearer = @Sendable (RedisReply) -> Void
+
     private enum State {
         case new
-        case waiting(CheckedContinuation<RedisReply, Never>)
+        case waiting(Hearer)
         case done(RedisReply)
     }
 
     let deadline: NIODeadline
-    private let state = Mutex<State>(.new)
+    private let state: Mutex<State>
 
-    init(deadline: NIODeadline) { self.deadline = deadline }
+    init(deadline: NIODeadline) {
+        self.deadline = deadline
+        state = Mutex(.new)
+    }
+
+    /// Waits from the start.
+    init(deadline: NIODeadline, _ hearer: @escaping Hearer) {
+        self.deadline = deadline
+        state = Mutex(.waiting(hearer))
+    }
 
     /// Keeps the continuation until ``resolve(_:)``.
     ///
@@ -29,30 +40,30 @@ final class RedisWaiter: Sendable {
     func wait(_ continuation: CheckedContinuation<RedisReply, Never>) -> Bool {
         let early: RedisReply? = state.withLock { state in
             if case .done(let reply) = state { return reply }
-            state = .waiting(continuation)
+            state = .waiting { continuation.resume(returning: $0) }
             return nil
         }
         if let early { continuation.resume(returning: early) }
         return early == nil
     }
 
-    /// Answers the task, once.
+    /// Answers it, once.
     ///
     /// - Returns: false if it had its answer already.
     @discardableResult
     func resolve(_ reply: RedisReply) -> Bool {
-        let (first, continuation) = state.withLock { state -> (Bool, CheckedContinuation<RedisReply, Never>?) in
+        let (first, hearer) = state.withLock { state -> (Bool, Hearer?) in
             switch state {
             case .done: return (false, nil)
             case .new:
                 state = .done(reply)
                 return (true, nil)
-            case .waiting(let continuation):
+            case .waiting(let hearer):
                 state = .done(reply)
-                return (true, continuation)
+                return (true, hearer)
             }
         }
-        continuation?.resume(returning: reply)
+        hearer?(reply)
         return first
     }
 

@@ -26,6 +26,9 @@ package struct RedisError: Error, Sendable, Equatable, CustomStringConvertible {
         self.detail = detail
     }
 
+    /// A script's digest is not known there, and nothing ran.
+    var isUnknownScript: Bool { kind == .server(prefix: "NOSCRIPT") }
+
     package var description: String {
         switch kind {
         case .server(let prefix): "Redis answered \(prefix)"

@@ -64,12 +64,12 @@ struct Serve: AsyncParsableCommand {
         // Stopped in reverse: first the public port drains, then what it stood on.
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
-                services: [
-                    services.lanes, services.redis, services.limiterRedis, services.catalog, services.sequencer,
-                    services.refusals,
-                    services.housekeeping, probes,
-                    application,
-                ].map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
+                services: ([services.lanes, services.redis] + services.limiterRedis
+                    + [
+                        services.catalog, services.sequencer, services.refusals, services.housekeeping, probes,
+                        application,
+                    ])
+                    .map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         try await group.run()
         services.identityOutbound.shutdown()
@@ -134,8 +134,13 @@ struct Serve: AsyncParsableCommand {
             availableConnectionsDelegate: .maximum(settings.mostConnections, logger: logger))
         // A connection that says nothing, or only a part of a request, is not kept (slow clients hold no thread, but memory).
         let patience = TimeAmount.seconds(Int64(settings.requestTimeout))
-        let plain = HTTPServerBuilder.http1(
-            configuration: .init(additionalChannelHandlers: [RequestDeadline(patience)], idleTimeout: patience))
+        let plain = HTTPServerBuilder { responder in
+            OnOwnLoop(
+                HTTP1Channel(
+                    responder: responder,
+                    configuration: .init(
+                        additionalChannelHandlers: [RequestDeadline(patience)], idleTimeout: patience)))
+        }
         guard let tls = settings.tls else {
             return Application(router: router, server: plain, configuration: configuration, logger: logger)
         }

@@ -18,8 +18,8 @@ struct Services {
     let pool: PostgresPool
     let database: TenantDatabase
     let redis: RedisClient
-    /// A link of its own for rate limits, which wait less for Redis than anything else.
-    let limiterRedis: RedisClient
+    /// Links of their own for rate limits, which wait less for Redis than anything else.
+    let limiterRedis: [RedisClient]
     let limiter: RateLimiter
     let identityOutbound: OutboundClient
     let clientOutbound: OutboundClient
@@ -43,7 +43,7 @@ struct Services {
         var limiterSettings = configuration.redis
         limiterSettings.clientName = "gatehouse-limits"
         limiterSettings.commandTimeout = .milliseconds(50)
-        limiterRedis = RedisClient(settings: limiterSettings, logger: logger)
+        limiterRedis = RedisClient.onEachLoop(settings: limiterSettings, logger: logger)
         limiter = RateLimiter(redis: limiterRedis, settings: configuration.rateLimits, clock: clock)
         identityOutbound = try OutboundClient(
             policy: IdentityProviders.outboundPolicy(

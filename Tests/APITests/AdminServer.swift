@@ -53,7 +53,7 @@ struct AdminServer: Sendable {
         // A link that nobody keeps: what one test takes from a bucket is no other test's business.
         var away = try RedisSettings(url: "redis://127.0.0.1:1")
         away.commandTimeout = .milliseconds(1)
-        let limiter = RateLimiter(redis: RedisClient(settings: away, logger: logger), settings: rates)
+        let limiter = RateLimiter(redis: [RedisClient(settings: away, logger: logger)], settings: rates)
         guard let master = MasterKey(bytes: Array(repeating: 7, count: 32)) else { throw Unexpected("no master key") }
         let router = Router(context: AppContext.self)
         router.addMiddleware {

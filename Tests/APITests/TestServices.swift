@@ -45,7 +45,7 @@ struct TestServices: Sendable {
         let logger = Self.quiet
         let redis = RedisClient(settings: try RedisSettings(url: redisURL), logger: logger)
         Task { await redis.run() }
-        let limiter = RateLimiter(redis: redis, settings: RateLimitSettings())
+        let limiter = RateLimiter(redis: [redis], settings: RateLimitSettings())
         let secrets = TestDatabase.secrets
         let issuers = IssuerDirectory(
             catalog: TenantCatalog(database: database, secrets: secrets, logger: logger), publicURL: Self.publicURL)

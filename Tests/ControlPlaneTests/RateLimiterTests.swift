@@ -41,7 +41,7 @@ struct Limits {
         var chosen = RateLimitSettings()
         for limit in RateLimit.allCases { chosen[limit] = rates[limit] }
         let limiter = RateLimiter(
-            redis: redis, settings: chosen, clock: clock, goesByClock: goesByClock, localBuckets: localBuckets)
+            redis: [redis], settings: chosen, clock: clock, goesByClock: goesByClock, localBuckets: localBuckets)
         do {
             try await body(Limits(limiter: limiter, redis: redis))
         } catch {

@@ -60,7 +60,7 @@ struct RefreshFamilies: Sendable {
         let registration = ClientRegistration(
             database: database,
             limits: EndpointLimits(
-                limiter: RateLimiter(redis: redis, settings: RateLimitSettings()),
+                limiter: RateLimiter(redis: [redis], settings: RateLimitSettings()),
                 acquaintance: { _, _ in .vouchedFor }, refusals: refusals),
             refusals: refusals, settings: ClientRegistration.Settings(), random: .system)
         let documents = ClientDocuments(

@@ -164,13 +164,14 @@ extension EndpointLimits.ClientCall {
     fileprivate func demand(
         _ settings: RateLimitSettings, taking count: Int, _ known: ClientAcquaintance
     ) -> RateLimitDemand {
-        var demand = RateLimitDemand(at: issuer.description, settings)
+        let place = issuer.description
+        var demand = RateLimitDemand(at: place, settings)
         if count > 0 { demand.add(0, .failuresClient, of: client, source) }
         guard isProof else {
             demand.add(count, .authorizeSource, of: source)
             return demand
         }
-        let organization = organization?.description ?? "-"
+        let organization = organization == issuer ? place : organization?.description ?? "-"
         demand.add(count, endpoint.clientLimit, of: organization, client)
         if let share = known.share {
             if self.organization != nil { demand.add(count, endpoint.organizationLimit, of: organization, share) }

@@ -12,10 +12,12 @@ package struct RateLimitDemand: Sendable {
     }
 
     private(set) var parts: [Part] = []
+    let place: String
     private let settings: RateLimitSettings
     private let prefix: [UInt8]
 
     package init(at place: String, _ settings: RateLimitSettings) {
+        self.place = place
         self.settings = settings
         var prefix: [UInt8] = []
         prefix.reserveCapacity(64)

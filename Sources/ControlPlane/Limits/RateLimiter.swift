@@ -13,7 +13,8 @@ package struct RateLimitCounters: Sendable {
     package var bucketsHere = 0
 }
 
-/// Decides how often things may happen, for all nodes together: buckets in Redis, one script call for each demand.
+/// Decides how often things may happen, for all nodes together: buckets in Redis, asked with every demand. Demands that come
+/// while a call is under way go as one call.
 ///
 /// Each bucket is one number, the theoretical arrival time of the generic cell rate algorithm (ITU-T I.371): when it would
 /// be empty again if nothing more came. So a bucket is a key that ends by itself, there are no windows whose edges let
@@ -32,7 +33,8 @@ package final class RateLimiter: Sendable {
     }
 
     package let settings: RateLimitSettings
-    private let redis: RedisClient
+    private let redis: [RedisClient]
+    private let scripts: [GatheredScript]
     private let clock: WallClock
     private let goesByClock: Bool
     private let here: Mutex<LocalBuckets>
@@ -44,13 +46,16 @@ package final class RateLimiter: Sendable {
     private static let pause: Int64 = 1_000_000_000
 
     /// - Parameters:
-    ///   - redis: a client of its own, whose command timeout is how long a request may be held.
+    ///   - redis: clients of its own, at least one, whose command timeout is how long a request may be held, or twice that
+    ///     behind a call that is under way. Who asks on the thread of one is answered there.
     ///   - goesByClock: buckets in Redis go by `clock` too, for tests that move it.
     package init(
-        redis: RedisClient, settings: RateLimitSettings, clock: WallClock = .system, goesByClock: Bool = false,
+        redis: [RedisClient], settings: RateLimitSettings, clock: WallClock = .system, goesByClock: Bool = false,
         localBuckets: Int = 50_000
     ) {
+        precondition(!redis.isEmpty, "a limiter needs a client")
         self.redis = redis
+        scripts = redis.map { GatheredScript(Self.script, over: $0) }
         self.settings = settings
         self.clock = clock
         self.goesByClock = goesByClock
@@ -82,7 +87,7 @@ package final class RateLimiter: Sendable {
     /// Empties buckets; best effort.
     package func forget(_ demand: RateLimitDemand) async {
         here.withLock { buckets in for part in demand.parts { buckets.forget(part.key) } }
-        _ = try? await redis.send(RedisCommand("DEL", demand.parts.map { .bytes($0.key) }))
+        _ = try? await redis[0].send(RedisCommand("DEL", demand.parts.map { .bytes($0.key) }))
     }
 
     // MARK: Redis
@@ -90,27 +95,28 @@ package final class RateLimiter: Sendable {
     /// - Returns: nil when Redis gave no answer, or is not asked just now.
     private func askRedis(_ demand: RateLimitDemand, _ mode: Mode) async -> RateLimitVerdict? {
         guard mayAsk() else { return nil }
-        var written = RedisArgumentBytes(capacity: 160 * demand.parts.count + 64)
-        for part in demand.parts { written.append(part.key) }
-        written.append(goesByClock ? Int64(clock.now().timeIntervalSince1970 * 1e6) : 0)
-        written.append(mode == .together ? 1 : 0)
+        var keys = RedisArgumentBytes(capacity: 160 * demand.parts.count)
+        for part in demand.parts { keys.append(part.key) }
+        var arguments = RedisArgumentBytes(capacity: 48 * demand.parts.count + 48)
+        arguments.append(goesByClock ? Int64(clock.now().timeIntervalSince1970 * 1e6) : 0)
+        arguments.append(mode == .together ? 1 : 0)
+        arguments.append(Int64(demand.parts.count))
         for part in demand.parts {
-            written.append(part.rate.interval)
-            written.append(part.rate.span)
-            written.append(Int64(part.count))
+            arguments.append(part.rate.interval)
+            arguments.append(part.rate.span)
+            arguments.append(Int64(part.count))
         }
+        let script = scripts.first { $0.isHere } ?? scripts[0]
         do {
-            let reply = try await redis.evaluate(Self.script, keyCount: demand.parts.count, written: written)
+            let reply = try await script.ask(
+                GatheredScript.Question(at: demand.place, keys: keys, arguments: arguments))
             guard let verdict = RateLimitVerdict(reply, demand.parts) else {
                 throw RedisError(.protocolViolation, "the script answered another shape")
             }
             if quietUntil.load(ordering: .relaxed) != 0 { quietUntil.store(0, ordering: .relaxed) }
             return verdict
         } catch {
-            // A request that was given up says nothing about Redis.
-            if (error as? RedisError)?.kind != .cancelled {
-                quietUntil.store(uptime + Self.pause, ordering: .relaxed)
-            }
+            quietUntil.store(uptime + Self.pause, ordering: .relaxed)
             return nil
         }
     }
@@ -129,58 +135,86 @@ package final class RateLimiter: Sendable {
         return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
     }
 
-    /// Keys: the buckets. Arguments: now in microseconds, or 0 for Redis's own time; 1 if they stand or fall together;
-    /// then for each bucket the interval of its rate, its span, and how many to take. Answers the position of the bucket
-    /// that has no room and takes longest to have some, or 0; its wait; the position of the bucket with the least left,
-    /// or 0; what is left there; and when it is untouched again; times in microseconds.
+    /// Keys: the buckets of all demands. Arguments, for each demand: now in microseconds, or 0 for Redis's own time; 1 if its
+    /// buckets stand or fall together; how many they are; then for each the interval of its rate, its span, and how many to
+    /// take. Answers, for each demand: the position of the bucket that has no room and takes longest to have some, or 0; its
+    /// wait; the position of the bucket with the least left, or 0; what is left there; and when it is untouched again; times
+    /// in microseconds. A demand sees what those before it took.
     ///
     /// An arrival time further away than the span cannot be right (a clock was set back); it counts as a full bucket.
     private static let script = RedisScript(
         """
-        local now = tonumber(ARGV[1])
-        if now == 0 then
-            local time = redis.call('TIME')
-            now = time[1] * 1000000 + time[2]
-        end
         local stored = redis.call('MGET', unpack(KEYS))
-        local after, worst, wait, scarcest, left, rest = {}, 0, 0, 0, 0, 0
-        for i = 1, #KEYS do
-            local interval, span, count = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
-            local full = now + span
-            local arrival = tonumber(stored[i]) or now
-            if arrival < now then arrival = now elseif arrival > full then arrival = full end
-            if count >= 0 then
-                local over = arrival + interval * (count > 0 and count or 1) - full
-                if over > wait then worst, wait = i, over end
+        local arrivals, existing, changed, answers = {}, {}, {}, {}
+        for i, key in ipairs(KEYS) do
+            local arrival = tonumber(stored[i])
+            arrivals[key], existing[key] = arrival, arrival
+        end
+        local clock, now = 0, 0
+        local key, argument = 0, 1
+        while key < #KEYS do
+            now = tonumber(ARGV[argument])
+            if now == 0 then
+                if clock == 0 then
+                    local time = redis.call('TIME')
+                    clock = time[1] * 1000000 + time[2]
+                end
+                now = clock
             end
-            if count ~= 0 then
-                arrival = arrival + interval * count
+            local together, parts = ARGV[argument + 1] == '1', tonumber(ARGV[argument + 2])
+            argument = argument + 3
+            local after, worst, wait, scarcest, left, rest = {}, 0, 0, 0, 0, 0
+            for i = 1, parts do
+                local interval, span = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
+                local count, full = tonumber(ARGV[argument + 2]), now + span
+                argument = argument + 3
+                local arrival = arrivals[KEYS[key + i]] or now
                 if arrival < now then arrival = now elseif arrival > full then arrival = full end
-                after[i] = arrival
-                if count > 0 then
-                    local room = math.floor((full - arrival) / interval)
-                    if scarcest == 0 or room < left then scarcest, left, rest = i, room, arrival - now end
+                if count >= 0 then
+                    local over = arrival + interval * (count > 0 and count or 1) - full
+                    if over > wait then worst, wait = i, over end
+                end
+                if count ~= 0 then
+                    arrival = arrival + interval * count
+                    if arrival < now then arrival = now elseif arrival > full then arrival = full end
+                    after[i] = arrival
+                    if count > 0 then
+                        local room = math.floor((full - arrival) / interval)
+                        if scarcest == 0 or room < left then scarcest, left, rest = i, room, arrival - now end
+                    end
                 end
             end
+            if worst > 0 and together then
+                scarcest, left, rest = 0, 0, 0
+            else
+                for i, arrival in pairs(after) do
+                    arrivals[KEYS[key + i]], changed[KEYS[key + i]] = arrival, now
+                end
+            end
+            local n = #answers
+            answers[n + 1], answers[n + 2], answers[n + 3] = worst, wait, scarcest
+            answers[n + 4], answers[n + 5] = left, rest
+            key = key + parts
         end
-        if worst > 0 and ARGV[2] == '1' then return {worst, wait, 0, 0, 0} end
-        for i, arrival in pairs(after) do
+        for key, now in pairs(changed) do
+            local arrival = arrivals[key]
             if arrival > now then
-                redis.call('PSETEX', KEYS[i], math.ceil((arrival - now) / 1000), arrival)
-            elseif stored[i] then
-                redis.call('DEL', KEYS[i])
+                redis.call('PSETEX', key, math.ceil((arrival - now) / 1000), arrival)
+            elseif existing[key] then
+                redis.call('DEL', key)
             end
         end
-        return {worst, wait, scarcest, left, rest}
+        return answers
         """)
 }
 
 extension RateLimitVerdict {
     /// Reads the script's answer; nil if it is none.
-    fileprivate init?(_ reply: RESPValue, _ parts: [RateLimitDemand.Part]) {
-        guard case .array(let values) = reply, values.count == 5, case .integer(let worst) = values[0],
-            case .integer(let wait) = values[1], case .integer(let scarcest) = values[2],
-            case .integer(let left) = values[3], case .integer(let rest) = values[4],
+    fileprivate init?(_ values: ArraySlice<RESPValue>, _ parts: [RateLimitDemand.Part]) {
+        let first = values.startIndex
+        guard values.count == 5, case .integer(let worst) = values[first],
+            case .integer(let wait) = values[first + 1], case .integer(let scarcest) = values[first + 2],
+            case .integer(let left) = values[first + 3], case .integer(let rest) = values[first + 4],
             (0...parts.count).contains(Int(worst)), (0...parts.count).contains(Int(scarcest))
         else { return nil }
         self.init(
