@@ -21,8 +21,8 @@ package struct RateLimitCounters: Sendable {
 /// twice as many through, and any number of limits is decided together or not at all.
 ///
 /// The time is Redis's own, so that nodes whose clocks differ agree. When Redis is away, slow or full, this process
-/// decides for itself with as strict rates (F-01): never an error of its own, and never without limit. It waits for Redis
-/// at most the client's command timeout, and once it did, asks again only once a second until an answer comes.
+/// decides for itself with as strict rates (F-01): never an error of its own, and never without limit. Once Redis did not
+/// answer in time, it is asked again only once a second until it does.
 package final class RateLimiter: Sendable {
     /// Whether the parts of a demand stand or fall together.
     package enum Mode: Sendable {
