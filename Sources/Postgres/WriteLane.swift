@@ -225,12 +225,14 @@ extension PostgresWriteLane: LinkLane {
         var current: PostgresLocalSettings = []
         for members in statements {
             let first = members[0].member
-            if !first.makesSettings {
-                let changes = first.settings.changes(from: current)
+            let changes = first.settings.changes(from: current)
+            if !first.makesSettings || changes.isEmpty {
                 if !changes.isEmpty { steps.append(.settings(changes)) }
+                current = first.settings
+            } else {
+                // A statement that does nothing may not get as far as making its settings.
+                current = first.settings.map { ($0.name, "unknown") }
             }
-            // A statement that did nothing may not have got as far as making its settings.
-            current = first.makesSettings ? first.settings.map { ($0.name, "unknown") } : first.settings
             if members.count > 1, let combination = first.combination {
                 let values = members.compactMap { $0.member.combination?.values }
                 steps.append(.statement(combination.statement(values)))
