@@ -116,7 +116,8 @@ struct Serve: AsyncParsableCommand {
                             + "gatehouse migrate --create-roles first.")
                 }
                 if isFirst {
-                    logger.warning("waiting for PostgreSQL; on a new database run gatehouse migrate --create-roles first")
+                    logger.warning(
+                        "waiting for PostgreSQL; on a new database run gatehouse migrate --create-roles first")
                     isFirst = false
                 }
                 try await Task.sleep(for: .milliseconds(250))
