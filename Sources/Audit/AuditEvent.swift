@@ -18,6 +18,7 @@ package struct AuditEvent: Sendable {
         package enum Kind: String, Sendable, CaseIterable {
             case user, client, service, system, anonymous
             case adminKey = "admin_key"
+            case scimToken = "scim_token"
         }
 
         package var kind: Kind
@@ -56,6 +57,9 @@ package struct AuditEvent: Sendable {
         package static func service(_ id: String) -> Actor { Actor(kind: .service, id: id) }
         package static func adminKey(_ id: AdminKeyID) -> Actor {
             Actor(kind: .adminKey, id: id.description, credential: id.description)
+        }
+        package static func scimToken(_ id: SCIMTokenID) -> Actor {
+            Actor(kind: .scimToken, id: id.description, credential: id.description)
         }
         /// A part of Gatehouse that acts by itself, such as `sequencer`; its id is `sys:` and that name.
         package static func system(_ name: String) -> Actor { Actor(kind: .system, id: "sys:" + name) }

@@ -188,6 +188,9 @@ extension AuditEventType {
     package static let adminKeyRevoked = AuditEventType("admin_key.revoked", 2)
     package static let adminKeyExpired = AuditEventType("admin_key.expired", 2)
     package static let adminKeyAuthFailed = AuditEventType("admin_key.auth_failed", 3, namesFailure: true)
+    package static let scimTokenCreated = AuditEventType("scim_token.created", 3)
+    package static let scimTokenRevoked = AuditEventType("scim_token.revoked", 2)
+    package static let scimTokenAuthFailed = AuditEventType("scim_token.auth_failed", 3, namesFailure: true)
     package static let adminApiCalled = AuditEventType("admin.api_called", 1)
     package static let adminAccessDenied = AuditEventType("admin.access_denied", 3, namesFailure: true)
 }
@@ -270,7 +273,8 @@ extension AuditEventType {
         .tokenIntrospected, .tokenDpopFailed, .accessTokenCreated, .accessTokenCreatedForOther, .accessTokenRevoked,
         .accessTokenExpired,
         .adminKeyCreated, .adminKeyRotated, .adminKeyUsedFirst, .adminKeyUsedNewIp, .adminKeyRevoked,
-        .adminKeyExpired, .adminKeyAuthFailed, .adminApiCalled, .adminAccessDenied,
+        .adminKeyExpired, .adminKeyAuthFailed, .scimTokenCreated, .scimTokenRevoked, .scimTokenAuthFailed,
+        .adminApiCalled, .adminAccessDenied,
         .signingKeyGenerated, .signingKeyImported, .signingKeyActivated, .signingKeyRotated, .signingKeyRetired,
         .signingKeyCompromised, .signingKeyDeleted,
         .auditRead, .auditSearched, .auditExportRequested, .auditExportCompleted, .auditExportFailed,

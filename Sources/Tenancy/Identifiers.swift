@@ -168,6 +168,7 @@ package enum SigningKeyKind: IdentifierKind { package static let prefix = "sig" 
 package enum EventKind: IdentifierKind { package static let prefix = "evt" }
 package enum InvitationKind: IdentifierKind { package static let prefix = "inv" }
 package enum InitialAccessTokenKind: IdentifierKind { package static let prefix = "iat" }
+package enum SCIMTokenKind: IdentifierKind { package static let prefix = "sct" }
 package enum RequestKind: IdentifierKind { package static let prefix = "req" }
 
 package typealias OrganizationID = Identifier<OrganizationKind>
@@ -187,6 +188,7 @@ package typealias SigningKeyID = Identifier<SigningKeyKind>
 package typealias EventID = Identifier<EventKind>
 package typealias InvitationID = Identifier<InvitationKind>
 package typealias InitialAccessTokenID = Identifier<InitialAccessTokenKind>
+package typealias SCIMTokenID = Identifier<SCIMTokenKind>
 package typealias RequestID = Identifier<RequestKind>
 
 extension OrganizationID {

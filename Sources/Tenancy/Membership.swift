@@ -29,7 +29,8 @@ package struct DatedMembership: Sendable, Equatable, Codable {
     /// - Parameter user: what names the user's id there.
     static func columns(of user: String) -> String {
         """
-        ARRAY[]::uuid[] AS groups, ARRAY[]::uuid[] AS roles, \
+        ARRAY(SELECT m.group_id FROM group_member m WHERE m.organization_id = $1 AND m.user_id = \(user)) AS groups, \
+        ARRAY[]::uuid[] AS roles, \
         (SELECT e.value FROM epoch e WHERE e.organization_id = $1) AS epoch
         """
     }

@@ -99,6 +99,32 @@ package struct UserStore: Sendable {
             ) { try $0.id("id") })
     }
 
+    /// The same inside a transaction; they stay until it ends.
+    package func existing(
+        _ users: [UserID], in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> Set<UserID> {
+        guard !users.isEmpty else { return [] }
+        return Set(
+            try await transaction.query(
+                """
+                SELECT id FROM "user" WHERE organization_id = \(organization) AND id = ANY(\(users.map(\.uuid)))
+                FOR KEY SHARE
+                """
+            ).map { try $0.id("id") })
+    }
+
+    /// Those who are in a group, in the order of their ids.
+    package func list(_ page: Page, in group: GroupID, of organization: OrganizationID) async throws -> [User] {
+        try await database.read(
+            organization,
+            """
+            SELECT u.id, u.email, u.email_verified, u.name, u.status, u.version, u.created_at, u.updated_at
+              FROM group_member m JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id
+             WHERE m.organization_id = \(organization) AND m.group_id = \(group)
+               AND (\(page.after)::uuid IS NULL OR m.user_id > \(page.after)) ORDER BY m.user_id LIMIT \(page.limit)
+            """, as: User.init(row:))
+    }
+
     package func list(_ page: Page, of organization: OrganizationID) async throws -> [User] {
         try await database.read(
             organization,

@@ -42,6 +42,8 @@ ROUTES = route_table()
 BODIES = {
     ("POST", "users"): {"email": "new@acme.example"}, ("PATCH", "users/{user}"): {"name": "Changed"},
     ("POST", "users/{user}/identities"): {"identity_provider_id": "{provider}", "subject": "member-test-x"},
+    ("POST", "groups"): {"name": "New group"}, ("PATCH", "groups/{group}"): {"name": "Changed"},
+    ("POST", "groups/{group}/members"): {"users": ["{user}"]}, ("POST", "scim-tokens"): {"name": "x"},
     ("POST", "invitations"): {"email": "new@acme.example"}, ("POST", "domains"): {"domain": "taken.example"},
     ("POST", "clients"): {"name": "x", "redirect_uris": [REDIRECT_URI]},
     ("PATCH", "clients/{client}"): {"name": "Changed"},
@@ -68,6 +70,7 @@ MISSING = {
     "org": "org_", "user": "usr_", "client": "cli_", "resource": "res_", "policy": "pol_", "provider": "idp_",
     "grant": "gra_", "key": "key_", "signing_key": "sig_", "invitation": "inv_", "event": "evt_",
     "credential": "crd_", "token": "tok_", "initial": "iat_", "issuer": "idp_",
+    "group": "grp_", "scim": "sct_",
 }
 
 
@@ -96,6 +99,8 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     token = platform.post(f"{base}/access-tokens", {
         "name": "theirs", "user": user["id"], "resource": resource["id"], "scopes": ["read"]})
     initial = platform.post(f"{base}/initial-access-tokens", {"name": "theirs"})
+    group = platform.post(f"{base}/groups", {"name": "Theirs", "members": [user["id"]]})
+    scim = platform.post(f"{base}/scim-tokens", {"name": "theirs"})
     issuer = platform.post(f"{base}/trusted-issuers", {
         "name": "Theirs", "issuer": f"https://{name}-idp.example",
         "jwks_uri": f"https://{name}-idp.example/jwks", "client_ids": [client["client_id"]],
@@ -115,6 +120,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "provider": provider["id"], "grant": connection["grant_id"], "key": key["id"], "signing_key": signing["id"],
         "invitation": invitation["id"], "event": event,
         "credential": credential["id"], "token": token["id"], "initial": initial["id"], "issuer": issuer["id"],
+        "group": group["id"], "scim": scim["id"],
         "domain": f"{name}.example", "admitted": code.client_id,
     }
 
@@ -124,7 +130,7 @@ def remove_things(platform, things: dict[str, str]) -> None:
     base = f"/v1/organizations/{things['org']}"
     for path in (
         "resources/{resource}", "clients/{client}", "scope-policies/{policy}", "invitations/{invitation}",
-        "trusted-issuers/{issuer}",
+        "trusted-issuers/{issuer}", "groups/{group}",
     ):
         reply = platform.send("DELETE", f"{base}/{filled(path, things)}", headers={"if-match": "*"})
         assert reply.is_success, (path, reply.text)
@@ -204,10 +210,10 @@ def counts(evidence) -> str:
     tables = (
         "organization", "domain", '"user"', "identity_provider", "identity", "invitation", "resource",
         "resource_admission", "client", "client_admission", "scope_policy", "signing_key", "admin_key", '"grant"',
-        "consent", "resource_credential", "programmatic_token",
+        "consent", "resource_credential", "programmatic_token", '"group"', "group_member", "scim_token",
     )
     versions = {
-        '"user"', "identity_provider", "resource", "client", "client_admission", "scope_policy", '"grant"',
+        '"user"', "identity_provider", "resource", "client", "client_admission", "scope_policy", '"grant"', '"group"',
         "organization",
     }
     parts = [f"(SELECT count(*) FROM {table})" for table in tables]

@@ -43,6 +43,8 @@ package struct AdminRoutes: Sendable {
         OrganizationsEndpoint(administration: administration).addRoutes(to: table)
         DomainsEndpoint(administration: administration).addRoutes(to: table)
         UsersEndpoint(administration: administration).addRoutes(to: table)
+        GroupsEndpoint(administration: administration).addRoutes(to: table)
+        SCIMTokensEndpoint(administration: administration).addRoutes(to: table)
         InvitationsEndpoint(administration: administration).addRoutes(to: table)
         IdentityProvidersEndpoint(administration: administration).addRoutes(to: table)
         TrustedIssuersEndpoint(administration: administration).addRoutes(to: table)

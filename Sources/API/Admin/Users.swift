@@ -10,7 +10,8 @@ struct UsersEndpoint: Sendable {
     func addRoutes(to table: AdminRouteTable) {
         table.get(
             "users", .usersRead, in: .organization, use: list,
-            as: .list("listUsers", "The people of the organization", of: Self.schema, filters: ["email": .email]))
+            as: .list("listUsers", "The people of the organization", of: Self.schema,
+                filters: ["email": .email, "group": .id(GroupID.self)]))
         table.post(
             "users", .usersWrite, in: .organization, use: create,
             as: .create("createUser", "Make a person before they first come", from: Self.draft, to: Self.schema))
@@ -41,7 +42,14 @@ struct UsersEndpoint: Sendable {
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
-        let request = try ListRequest(call, of: "users", filters: ["email"])
+        let request = try ListRequest(call, of: "users", filters: ["email", "group"])
+        if let group = try request.id("group", of: GroupID.self) {
+            guard request.filters["email"] == nil else {
+                throw AdminError.malformed("Filter by email or by group, not by both.")
+            }
+            let rows = try await administration.users.list(request.page, in: group, of: call.organization.id)
+            return request.reply(rows, id: \.id.uuid, Self.json)
+        }
         if let email = request.filters["email"] {
             let found = try await administration.users.find(email: email, in: call.organization.id)
             return request.reply(request.page(of: found.map { [$0] } ?? [], id: \.id.uuid), id: \.id.uuid, Self.json)

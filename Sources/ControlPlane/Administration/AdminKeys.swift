@@ -104,7 +104,7 @@ extension FieldChecks {
         }
     }
 
-    fileprivate mutating func addresses(_ cidrs: [String], madeBy administrator: Administrator) {
+    mutating func addresses(_ cidrs: [String], madeBy administrator: Administrator) {
         require(cidrs.count <= 64, "/cidrs", "too_many", "A key has at most 64 address ranges.")
         for (index, range) in cidrs.enumerated() {
             require(AddressRange(range) != nil, "/cidrs/\(index)", "invalid", "This is not an address or a CIDR range.")

@@ -4,6 +4,11 @@ package enum AdminScope: String, Sendable, CaseIterable {
     case organizationsWrite = "organizations:write"
     case usersRead = "users:read"
     case usersWrite = "users:write"
+    case groupsRead = "groups:read"
+    case groupsWrite = "groups:write"
+    case scimTokensRead = "scim-tokens:read"
+    /// Whoever holds such a token writes all users and groups of the organization.
+    case scimTokensWrite = "scim-tokens:write"
     case invitationsRead = "invitations:read"
     case invitationsWrite = "invitations:write"
     /// Who writes identity providers decides who can become any user: for owners.
@@ -30,6 +35,9 @@ package enum AdminScope: String, Sendable, CaseIterable {
     case domainsVerify = "domains:verify"
     /// Everything the key's organization allows.
     case all = "*"
+
+    /// What the token of a directory (SCIM) stands for.
+    static let ofDirectories: Set<AdminScope> = [.usersRead, .usersWrite, .groupsRead, .groupsWrite]
 
     var isPlatformOnly: Bool { self == .domainsVerify }
 }

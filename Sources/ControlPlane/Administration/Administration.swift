@@ -53,6 +53,8 @@ package struct Administration: Sendable {
 
     package var organizations: OrganizationStore { OrganizationStore(database: database) }
     package var users: UserStore { UserStore(database: database) }
+    package var groups: GroupStore { GroupStore(database: database) }
+    package var scimTokens: SCIMTokenStore { SCIMTokenStore(database: database) }
     package var clients: ClientStore { ClientStore(database: database) }
     package var resources: ResourceStore { ResourceStore(database: database) }
     package var resourceCredentials: ResourceCredentialStore { ResourceCredentialStore(database: database) }
@@ -72,6 +74,8 @@ package struct Administrator: Sendable {
     package let actor: AuditEvent.Actor
     /// The key that was proven; nil for the system itself.
     package let key: AdminKey?
+    /// The organization whose directory it is, where it is one.
+    package let directory: OrganizationID?
     /// What the key was proven by.
     package let credential: Secret?
     package let request: AuditEvent.RequestInfo?
@@ -83,6 +87,17 @@ package struct Administrator: Sendable {
         actor = .adminKey(key.id)
         self.key = key
         self.credential = credential
+        directory = nil
+        self.request = request
+        self.now = now
+    }
+
+    /// A directory of one organization: it writes that one's users and groups, and nothing else.
+    package init(directory token: SCIMToken, request: AuditEvent.RequestInfo, now: Date) {
+        actor = .scimToken(token.id)
+        key = nil
+        credential = nil
+        directory = token.organization
         self.request = request
         self.now = now
     }
@@ -92,6 +107,7 @@ package struct Administrator: Sendable {
         actor = .system(name)
         key = nil
         credential = nil
+        directory = nil
         request = nil
         self.now = now
     }
@@ -104,13 +120,14 @@ package struct Administrator: Sendable {
     }
 
     /// Whether it acts for the platform rather than for one organization.
-    package var isPlatform: Bool { key.map { $0.organization == .platform } ?? true }
+    package var isPlatform: Bool { key.map { $0.organization == .platform } ?? (directory == nil) }
 
     package func reaches(_ organization: OrganizationID) -> Bool {
-        isPlatform || key?.organization == organization
+        isPlatform || (key?.organization ?? directory) == organization
     }
 
     package func holds(_ scope: AdminScope) -> Bool {
+        guard directory == nil else { return AdminScope.ofDirectories.contains(scope) }
         guard let key else { return true }
         if scope.isPlatformOnly, !isPlatform { return false }
         return key.scopes.contains(scope.rawValue) || key.scopes.contains(AdminScope.all.rawValue)

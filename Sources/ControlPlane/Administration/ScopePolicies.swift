@@ -147,8 +147,11 @@ extension Administration {
         for (index, user) in draft.principals.users.enumerated() where !known.contains(user) {
             checks.add(.unknown("/principals/users/\(index)"))
         }
-        // Groups and roles are not kept yet, so none can be named.
-        for index in draft.principals.groups.indices { checks.add(.unknown("/principals/groups/\(index)")) }
+        let knownGroups = try await groups.existing(draft.principals.groups, in: organization)
+        for (index, group) in draft.principals.groups.enumerated() where !knownGroups.contains(group) {
+            checks.add(.unknown("/principals/groups/\(index)"))
+        }
+        // Roles are not kept yet, so none can be named.
         for index in draft.principals.roles.indices { checks.add(.unknown("/principals/roles/\(index)")) }
         let exchanged = draft.conditions.exchangedFrom ?? []
         if !draft.resources.isEmpty || !exchanged.isEmpty {

@@ -66,6 +66,8 @@ package enum RateLimit: String, CaseIterable, Sendable {
     /// Calls of the admin API by one key, and by all keys of one organization.
     case adminKey = "admin_key"
     case adminOrganization = "admin_organization"
+    /// Calls of one organization's directory (SCIM), by all its tokens.
+    case scimOrganization = "scim_organization"
     /// Failures of one client, or of whoever claims to be it, from one source. A wrong secret weighs ten.
     case failuresClient = "failures_client"
     /// Failures from one source, whoever it claims to be.
@@ -94,6 +96,7 @@ package enum RateLimit: String, CaseIterable, Sendable {
         case .typedCodeAddress: Rate(200, per: 3_600)
         case .adminKey: Rate(6_000, per: 60)
         case .adminOrganization: Rate(12_000, per: 60)
+        case .scimOrganization: Rate(3_000, per: 60)
         case .failuresClient: Rate(300, per: 60)
         case .failuresSource: Rate(600, per: 60)
         }
