@@ -116,12 +116,13 @@ as_postgres() (
 # Prints the data folder that belongs to folder $1, following the link that postgres_start may have left.
 postgres_data() { readlink -f "$1/postgres"; }
 
-# postgres_start FOLDER PORT: starts PostgreSQL with its data in FOLDER/postgres and waits until it answers.
+# postgres_start FOLDER PORT [LIBRARY]: starts PostgreSQL with its data in FOLDER/postgres and waits until it answers.
+# LIBRARY is one of PostgreSQL's own to load with it.
 #
 # Made on first use with a random superuser password in FOLDER/postgres.password. When the server's user cannot
 # reach FOLDER (a clone under /root, say), the data lies in /var/tmp and FOLDER/postgres is a link to it.
 postgres_start() {
-    local folder=$1 port=$2 programs data version log password
+    local folder=$1 port=$2 library=${3:-} programs data version log password
     programs=$(postgres_programs) || die "PostgreSQL's server programs are missing"
     if [ "$(id -u)" -eq 0 ]; then
         id postgres >/dev/null 2>&1 || die "there is no user 'postgres' to run PostgreSQL as"
@@ -160,7 +161,7 @@ postgres_start() {
     if as_postgres "$programs/pg_ctl" -D "$data" status >/dev/null 2>&1; then postgres_stop "$folder"; fi
     # Durability is PostgreSQL's default and stays so: what a test or a demo acknowledges has to survive a kill.
     as_postgres "$programs/pg_ctl" -D "$data" -w -t 60 -l "$log" -o "-p $port -c listen_addresses=$LOOPBACK \
-        -c unix_socket_directories='' -c max_connections=300 -c log_min_messages=warning" \
+        -c unix_socket_directories='' -c shared_preload_libraries=$library -c max_connections=300 -c log_min_messages=warning" \
         start >/dev/null 2>&1 8>&- 9>&- </dev/null \
         || { as_postgres tail -n 20 "$log" >&2; die "PostgreSQL did not start on port $port"; }
 }
