@@ -18,6 +18,7 @@ package struct APIServices: Sendable {
     package let registration: ClientRegistration
     package let management: ClientManagement
     package let admin: AdminRoutes
+    package let scim: SCIMRoutes
     package let limits: EndpointLimits
     package let clock: WallClock
     package let random: RandomBytes
@@ -26,6 +27,7 @@ package struct APIServices: Sendable {
         settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
         pushed: PushedAuthorization, proofs: DPoPProofs, userInfo: UserInfo, introspection: Introspection,
         revocation: Revocation, registration: ClientRegistration, management: ClientManagement, admin: AdminRoutes,
+        scim: SCIMRoutes,
         limits: EndpointLimits, clock: WallClock = .system, random: RandomBytes = .system
     ) {
         self.settings = settings
@@ -40,6 +42,7 @@ package struct APIServices: Sendable {
         self.registration = registration
         self.management = management
         self.admin = admin
+        self.scim = scim
         self.limits = limits
         self.clock = clock
         self.random = random
@@ -164,6 +167,8 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
 
     // For administrators and their programs.
     services.admin.add(to: router, limits: services.limits)
+    // For the directories that provision organizations.
+    services.scim.add(to: router, limits: services.limits)
 
     // What this server is, and how its pages look.
     browser.get("") { _, _ in pages.home() }

@@ -127,6 +127,10 @@ struct Services {
                 authentication: AdminAuthentication(
                     database: database, refusals: refusals, random: random, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "admin cursor")),
+            scim: SCIMRoutes(
+                administration: administration,
+                authentication: DirectoryAuthentication(
+                    database: database, refusals: refusals, random: random, logger: logger)),
             limits: limits,
             clock: clock, random: random)
     }

@@ -111,6 +111,9 @@ struct TestServices: Sendable {
                 administration: administration, documents: documents,
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")),
+            scim: SCIMRoutes(
+                administration: administration,
+                authentication: DirectoryAuthentication(database: database, refusals: refusals, logger: logger)),
             limits: limits)
     }
 

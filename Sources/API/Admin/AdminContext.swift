@@ -60,7 +60,7 @@ struct AuthenticateAdministrator: RouterMiddleware {
 
     /// - Returns: nil when no bearer credential came.
     /// - Throws: ``AdminError/malformed(_:)`` for more than one, a broken one, or one in the query (BR-04, BR-05).
-    private static func credential(of request: Request) throws(AdminError) -> String? {
+    static func credential(of request: Request) throws(AdminError) -> String? {
         guard request.uri.queryParameters["access_token"] == nil else {
             throw .malformed("Credentials belong into the Authorization header, never into the URL.")
         }

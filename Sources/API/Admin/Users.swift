@@ -10,7 +10,8 @@ struct UsersEndpoint: Sendable {
     func addRoutes(to table: AdminRouteTable) {
         table.get(
             "users", .usersRead, in: .organization, use: list,
-            as: .list("listUsers", "The people of the organization", of: Self.schema,
+            as: .list(
+                "listUsers", "The people of the organization", of: Self.schema,
                 filters: ["email": .email, "group": .id(GroupID.self)]))
         table.post(
             "users", .usersWrite, in: .organization, use: create,

@@ -13,6 +13,7 @@ enum MethodNotAllowed {
         var methods: [String: Set<HTTPRequest.Method>] = [:]
         for route in router.routes { methods[route.path.description, default: []].insert(route.method) }
         let oauth = router.group().add(middleware: OAuthErrorMiddleware())
+        let scim = router.group().add(middleware: SCIMErrorMiddleware())
         for (path, allowed) in methods {
             let allow = allowed.map(\.rawValue).sorted().joined(separator: ", ")
             for method in known where !allowed.contains(method) {
@@ -21,6 +22,8 @@ enum MethodNotAllowed {
                 }
                 if path.contains("/oauth/") {
                     oauth.on(RouterPath(path), method: method, use: refuse)
+                } else if path.hasPrefix("/scim/") {
+                    scim.on(RouterPath(path), method: method, use: refuse)
                 } else {
                     router.on(RouterPath(path), method: method, use: refuse)
                 }

@@ -207,7 +207,7 @@ extension FieldChecks {
 }
 
 extension AdminError {
-    static let groupNameTaken = AdminError.conflict("Another group of this organization has this name.")
+    package static let groupNameTaken = AdminError.conflict("Another group of this organization has this name.")
 }
 
 extension Group {

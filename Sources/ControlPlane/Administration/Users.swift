@@ -100,19 +100,31 @@ extension Administration {
             var metadata: [String: String] = [:]
             let type: AuditEventType = status == .disabled ? .userDisabled : .userEnabled
             if status == .disabled || old.status == .disabled {
-                let ended = try await grants.revokeAll(of: id, in: organization, because: type.rawValue, transaction)
-                try await SessionStore(database: database).revokeAll(
-                    of: id, in: organization, at: administrator.now, transaction)
-                let tokens = try await programmaticTokens.revokeAll(
-                    of: id, in: organization, at: administrator.now, transaction)
-                metadata["grants_ended"] = "\(ended.count)"
-                if tokens > 0 { metadata["access_tokens_ended"] = "\(tokens)" }
+                metadata = try await endAll(of: id, in: organization, because: type, at: administrator.now, transaction)
             }
             return AdminChange(
                 value: stored, type: type, target: stored.auditTarget,
                 changes: .between(old.facts, stored.facts, personal: User.personalFacts), metadata: metadata,
                 isCached: false)
         }
+    }
+
+    /// Ends every session, connection and named token of a user, and forgets what they allowed.
+    ///
+    /// - Returns: how much ended, for the event.
+    func endAll(
+        of user: UserID, in organization: OrganizationID, because reason: AuditEventType, at now: Date,
+        _ transaction: PostgresTransaction
+    ) async throws -> [String: String] {
+        var metadata: [String: String] = [:]
+        let ended = try await grants.revokeAll(of: user, in: organization, because: reason.rawValue, transaction)
+        try await SessionStore(database: database).revokeAll(
+            of: user, in: organization, at: now, transaction)
+        let tokens = try await programmaticTokens.revokeAll(
+            of: user, in: organization, at: now, transaction)
+        metadata["grants_ended"] = "\(ended.count)"
+        if tokens > 0 { metadata["access_tokens_ended"] = "\(tokens)" }
+        return metadata
     }
 
     /// Accepts that an upstream identity stands for a user (the way out of a pending link).
@@ -156,7 +168,7 @@ extension Administration {
 }
 
 extension AdminError {
-    fileprivate static let emailTaken = AdminError.conflict(
+    package static let emailTaken = AdminError.conflict(
         "Another user of this organization has this e-mail address.")
 }
 

@@ -227,28 +227,47 @@ extension OAuthError {
 // MARK: Administration
 
 extension EndpointLimits {
-    /// A call of the admin API by the key it presents, whoever holds it.
+    /// A call of administration by the credential it presents, whoever holds it: an admin key, or a directory's token.
     package struct AdminCall: Sendable {
-        /// nil for what cannot be a key of ours.
-        let credential: AdminCredential?
+        /// The credential's id; nil for what cannot be one of ours.
+        let credential: String?
+        /// What is taken from, and whose.
+        private let buckets: [(limit: RateLimit, subject: String)]
+        private let place: String
+        /// What a refusal is in the log when the credential was presented wrongly too often.
+        let failure: AuditEventType
         let source: String
         let request: AuditEvent.RequestInfo
         let now: Date
 
         package init(presented: String?, request: AuditEvent.RequestInfo, at now: Date) {
-            credential = presented.flatMap { AdminCredential($0) }
+            let key = presented.flatMap { AdminCredential($0) }
+            credential = key?.key.description
+            buckets =
+                key.map { [(.adminKey, $0.key.description), (.adminOrganization, $0.organization.description)] } ?? []
+            place = "admin"
+            failure = .adminKeyAuthFailed
+            source = SourceGroup.name(of: request.ip)
+            self.request = request
+            self.now = now
+        }
+
+        package init(directory presented: String?, request: AuditEvent.RequestInfo, at now: Date) {
+            let token = presented.flatMap { SCIMCredential($0) }
+            credential = token?.id.description
+            buckets = token.map { [(.scimOrganization, $0.organization.description)] } ?? []
+            place = "scim"
+            failure = .scimTokenAuthFailed
             source = SourceGroup.name(of: request.ip)
             self.request = request
             self.now = now
         }
 
         fileprivate func demand(_ settings: RateLimitSettings, taking count: Int) -> RateLimitDemand {
-            var demand = RateLimitDemand(at: "admin", settings)
+            var demand = RateLimitDemand(at: place, settings)
             guard let credential else { return demand }
-            let key = credential.key.description
-            if count > 0 { demand.add(0, .failuresClient, of: key, source) }
-            demand.add(count, .adminKey, of: key)
-            demand.add(count, .adminOrganization, of: credential.organization.description)
+            if count > 0 { demand.add(0, .failuresClient, of: credential, source) }
+            for bucket in buckets { demand.add(count, bucket.limit, of: bucket.subject) }
             return demand
         }
     }
@@ -260,7 +279,7 @@ extension EndpointLimits {
         guard let exceeded = verdict.exceeded else { return verdict.scarcest }
         // Whose key it is was not proven: the platform's log, as for keys that nobody has.
         try await refuse(
-            exceeded.limit == .failuresClient ? .adminKeyAuthFailed : .adminAccessDenied, exceeded, in: .platform,
+            exceeded.limit == .failuresClient ? call.failure : .adminAccessDenied, exceeded, in: .platform,
             client: nil, call.request, call.now)
         throw AdminError.rateLimited(exceeded)
     }
@@ -270,8 +289,8 @@ extension EndpointLimits {
     /// - Throws: ``AdminError/rateLimited(_:)`` when there were too many.
     package func refused(_ call: AdminCall) async throws(AdminError) {
         var demand = call.demand(limiter.settings, taking: -1)
-        if let key = call.credential?.key.description {
-            demand.add(Self.wrongSecret, .failuresClient, of: key, call.source)
+        if let credential = call.credential {
+            demand.add(Self.wrongSecret, .failuresClient, of: credential, call.source)
         }
         demand.add(1, .failuresSource, of: call.source)
         if let exceeded = await limiter.decide(demand, .each).exceeded { throw .rateLimited(exceeded) }
