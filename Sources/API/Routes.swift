@@ -166,7 +166,9 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     DeviceEndpoint(flow: services.flow, answers: answers).addRoutes(to: forms)
 
     // For administrators and their programs.
-    services.admin.add(to: router, limits: services.limits)
+    let description = services.admin.add(to: router, limits: services.limits)
+    let reference = pages.reference(description)
+    router.get("v1/reference") { _, _ in reference }
     // For the directories that provision organizations.
     services.scim.add(to: router, limits: services.limits)
 

@@ -2,6 +2,7 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
 import Keys
+import Tenancy
 import Testing
 
 @testable import API
@@ -53,6 +54,21 @@ import Testing
                 }
             }
         }
+    }
+
+    @Test("Design 4.10 a form is told to people as JSON with each value's form in its place")
+    func outline() {
+        let schema = Schema.named(
+            "Thing",
+            .draft([
+                "name": .name, "kind": .words("a", "b").optional, "users": .array(of: .id(UserID.self)),
+                "inner": .object(["at": .time.nullable]).said("A note."),
+            ]))
+        #expect(
+            SchemaOutline.lines(of: schema) == [
+                "{", #"  "name": string, 1 to 200 characters,"#, #"  "kind": "a" | "b" | null,   // optional"#,
+                #"  "users": [ usr_…, … ],"#, #"  "inner": {"#, #"    "at": time | null"#, "  }   // A note.", "}",
+            ])
     }
 
     @Test("Design 4.10 the description is served to anybody, with a validator, and is what the command prints")

@@ -110,8 +110,18 @@ import Testing
             ),
             ("invited", pages.invited()),
             ("home", pages.home()),
+            ("reference", pages.reference(Self.description)),
         ]
     }
+
+    private static let description = OpenAPIDocument(
+        routes: [
+            DescribedRoute(
+                method: .post, path: "/v1/organizations/{org}/users", scope: .usersWrite,
+                operation: .create(
+                    "createUser", "Make a person", from: .draft(["email": .email, "name": .name.optional]),
+                    to: .object(["id": .id(UserID.self), "name": .string.nullable])), id: "createUser")
+        ], url: "https://as.example")
 
     @Test("AZ-15 R-16 R-27 every page forbids frames, scripts, caching, sniffing and referrers (RFC 9700 §4.16)")
     func headers() async throws {

@@ -23,6 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "ops" / "demo"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from described import Description  # noqa: E402
 from document_host import Authority, DocumentHost  # noqa: E402
 from evidence import Evidence  # noqa: E402
 from gatehouse_demo.admin import Admin  # noqa: E402
@@ -157,6 +158,7 @@ def deployment():
         pytest.fail("GATEHOUSE_TEST_BIN is not set: run ./ops/test --only clients", pytrace=False)
     folder = Path(tempfile.mkdtemp(prefix="gatehouse-clients.", dir=os.environ.get("GATEHOUSE_TEST_FOLDER")))
     folder.chmod(0o755)   # PostgreSQL runs as another user and has to get through
+    Admin.witnesses = [Description.of(Path(binaries) / "gatehouse").hold]
     ports = [int(port) for port in ops("free_ports 10").split()]
     servers = Servers(folder, ports[0], ports[1])
     stack = documents = None
@@ -215,6 +217,6 @@ def evidence(deployment, admin):
 
 
 @pytest.fixture
-def http():
-    with httpx.Client(timeout=15, trust_env=False) as made:
+def http(deployment):
+    with httpx.Client(timeout=15, trust_env=False, event_hooks={"response": list(Admin.witnesses)}) as made:
         yield made

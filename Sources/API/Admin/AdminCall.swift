@@ -30,10 +30,10 @@ struct AdminCall: Sendable {
 
     // MARK: Conditions
 
-    /// What `If-Match` says; absent means any version.
+    /// What `If-Match` says; absent means any version, and an empty one no state at all.
     func condition() throws(AdminError) -> VersionCondition {
+        guard request.headers[.ifMatch] != nil else { return .any }
         let header = request.headers[values: .ifMatch].joined(separator: ",")
-        guard !header.isEmpty else { return .any }
         let tags = header.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         if tags == ["*"] { return .any }
         // A tag of another form, weak ones included, matches no state (RFC 9110 §13.1.1).

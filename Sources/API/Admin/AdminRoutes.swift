@@ -100,32 +100,32 @@ struct AdminRouteTable {
 
     func get(
         _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
-        as operation: Operation? = nil
+        as operation: Operation
     ) {
         on(.get, path, scope, places, handler, operation)
     }
     func post(
         _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
-        as operation: Operation? = nil
+        as operation: Operation
     ) {
         on(.post, path, scope, places, handler, operation)
     }
     func patch(
         _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
-        as operation: Operation? = nil
+        as operation: Operation
     ) {
         on(.patch, path, scope, places, handler, operation)
     }
     func delete(
         _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
-        as operation: Operation? = nil
+        as operation: Operation
     ) {
         on(.delete, path, scope, places, handler, operation)
     }
 
     private func on(
         _ method: HTTPRequest.Method, _ path: String, _ scope: AdminScope, _ places: [AdminPlace],
-        _ handler: @escaping Handler, _ operation: Operation?
+        _ handler: @escaping Handler, _ operation: Operation
     ) {
         for place in places {
             let full =
@@ -135,13 +135,11 @@ struct AdminRouteTable {
                 case .organization:
                     "organizations/{org}" + (path.isEmpty || path.hasPrefix(":") ? path : "/\(path)")
                 }
-            if let operation {
-                let isTwin = place == .platform && places.count > 1
-                described.append(
-                    DescribedRoute(
-                        method: method, path: "/v1/\(full)", scope: scope, operation: operation,
-                        id: operation.id + (isTwin ? "OfPlatform" : "")))
-            }
+            let isTwin = place == .platform && places.count > 1
+            described.append(
+                DescribedRoute(
+                    method: method, path: "/v1/\(full)", scope: scope, operation: operation,
+                    id: operation.id + (isTwin ? "OfPlatform" : "")))
             group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
                 let organization = try await gate.organization(place, context, holding: scope)
                 let write =

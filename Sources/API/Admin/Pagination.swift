@@ -55,6 +55,8 @@ struct ListRequest: Sendable {
         } catch {
             throw .malformed("The query cannot be read.")
         }
+        // A filter that came without a value would leave everything in.
+        guard !form.hasEmpty else { throw .malformed("The query holds a parameter without a value.") }
         let values = form.values
         let known = names.union(["limit", "cursor"])
         guard form.repeated.isEmpty, form.all("resource").count <= 1, values.keys.allSatisfy(known.contains) else {

@@ -125,7 +125,7 @@ struct TrustedIssuersEndpoint: Sendable {
 
     private static let members: KeyValuePairs<String, Schema> = [
         "name": .name, "status": .words(IdentityProviderRecord.Status.self).optional, "jwks": .map(of: .any).optional,
-        "jwks_uri": .https.optional, "client_ids": .array(of: .string),
+        "jwks_uri": .https.optional, "client_ids": .array(of: .string, 1...200),
         "required_claims": .map(of: .string).optional, "authoritative_domains": .array(of: .string).optional,
     ]
 

@@ -12,7 +12,7 @@ struct UsersEndpoint: Sendable {
             "users", .usersRead, in: .organization, use: list,
             as: .list(
                 "listUsers", "The people of the organization", of: Self.schema,
-                filters: ["email": .email, "group": .id(GroupID.self)]))
+                filters: ["email": .string, "group": .id(GroupID.self)]))
         table.post(
             "users", .usersWrite, in: .organization, use: create,
             as: .create("createUser", "Make a person before they first come", from: Self.draft, to: Self.schema))

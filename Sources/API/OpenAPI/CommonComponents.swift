@@ -72,6 +72,8 @@ extension OpenAPIDocument {
     private static let headers: [(name: String, summary: String, schema: Schema, isRequired: Bool)] = [
         ("Request-Id", "Finds the request in logs and events.", .string(pattern: "^req_[0-9a-z]{26}$"), true),
         ("Audit-Event", "The event that the change was recorded as.", .string(pattern: "^evt_[0-9a-z]{26}$"), false),
+        ("Dry-Run", "true: nothing was changed.", .words("true"), false),
+        ("Idempotency-Replayed", "true: the reply to an earlier request with this key.", .words("true"), false),
         ("ETag", "The version; send it as If-Match.", .string(pattern: "^\"v[0-9]+\"$"), false),
         ("Location", "Where the new thing is.", .uri, false),
         ("Link", "The next page (RFC 8288).", .string, false),

@@ -41,7 +41,7 @@ struct OpenAPIDocument {
         organization alone, and anything else answers 404, as if it were not there.
 
         OAuth and OpenID Connect endpoints and SCIM are not described here: their standards do, and the metadata at \
-        `/.well-known/oauth-authorization-server` and `/ServiceProviderConfig` says what this server makes of them.
+        `/.well-known/oauth-authorization-server` and SCIM's `ServiceProviderConfig` say what this server makes of them.
         """
 
     func json() -> [UInt8] {
@@ -135,8 +135,7 @@ struct OpenAPIDocument {
         case .optional: common.append("if_match")
         case .required: common.append("if_match_required")
         }
-        if route.writes { common.append("dry_run") }
-        if route.method == .post { common.append("idempotency_key") }
+        if route.method != .get { common += ["dry_run", "idempotency_key"] }
         return parameters + common.map { Self.reference("parameters", $0) }
     }
 
@@ -161,7 +160,7 @@ struct OpenAPIDocument {
         let operation = route.operation
         let replies = operation.replies.map { ($0.mediaType, schemas.json($0.schema)) }
         var headers = ["Request-Id", "RateLimit", "RateLimit-Policy"]
-        if route.writes { headers.append("Audit-Event") }
+        if route.writes { headers += ["Audit-Event", "Dry-Run", "Idempotency-Replayed"] }
         if operation.isList { headers.append("Link") } else if !replies.isEmpty { headers.append("ETag") }
         if operation.status == .created || operation.status == .accepted { headers.append("Location") }
         return JSONWriter.object { json in
@@ -188,7 +187,7 @@ struct OpenAPIDocument {
 }
 
 extension DescribedRoute {
-    /// Whether a call changes anything, so that it can be rehearsed.
+    /// Whether a call changes anything, and is recorded.
     var writes: Bool { method != .get && operation.writes }
 }
 

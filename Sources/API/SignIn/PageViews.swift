@@ -195,4 +195,5 @@ struct HomeView: Sendable {
     let publicURL: PageText
     let metadataURL: PageText
     let resourcesURL: PageText
+    let referenceURL: PageText
 }

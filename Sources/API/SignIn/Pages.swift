@@ -88,8 +88,14 @@ struct Pages: Sendable {
         let view = HomeView(
             publicURL: PageText(settings.publicURL),
             metadataURL: PageText(path(".well-known/oauth-authorization-server")),
-            resourcesURL: PageText(path(".well-known/mcp-resources")))
+            resourcesURL: PageText(path(".well-known/mcp-resources")), referenceURL: PageText(path("v1/reference")))
         return respond("home", view, title: "What this is")
+    }
+
+    /// The admin API for people; the same to everybody.
+    func reference(_ document: OpenAPIDocument) -> Response {
+        let view = ReferenceView(document, documentURL: path("v1/openapi.json"))
+        return respond("reference", view, title: "The admin API")
     }
 
     // MARK: Frame and headers

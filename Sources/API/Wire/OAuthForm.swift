@@ -51,6 +51,9 @@ struct OAuthForm: Sendable {
         self.repeated = repeated
     }
 
+    /// Whether some parameter came without a value.
+    var hasEmpty: Bool { parameters.contains { $0.value.isEmpty } }
+
     /// The value of a parameter; nil when it is absent or empty. Of a repeated one, the first.
     subscript(name: String) -> String? {
         parameters.first { $0.name == name && !$0.value.isEmpty }?.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -28,9 +28,13 @@ class AdminError(Exception):
 class Admin:
     """The admin API under `url` with one admin key. Safe for use by several threads."""
 
+    # Called with every reply; tests hold replies against the API's description of itself.
+    witnesses: list[Callable[[httpx.Response], None]] = []
+
     def __init__(self, url: str, key: str, timeout: float = 15.0):
         self._http = httpx.Client(
-            base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
+            base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False,
+            event_hooks={"response": list(self.witnesses)},
         )
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ extension Templates {
         <div><dt>Issuer</dt><dd class="address">{{publicURL}}</dd></div>
         <div><dt>Metadata</dt><dd class="address"><a href="{{metadataURL}}">oauth-authorization-server</a></dd></div>
         <div><dt>MCP servers</dt><dd class="address"><a href="{{resourcesURL}}">mcp-resources</a></dd></div>
+        <div><dt>Admin API</dt><dd class="address"><a href="{{referenceURL}}">reference</a></dd></div>
         </dl>
         </section>
         {{/page}}

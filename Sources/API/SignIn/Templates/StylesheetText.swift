@@ -131,6 +131,18 @@ extension Templates {
         .scopes code { color: var(--soft); }
         .withheld { display: flex; flex-wrap: wrap; gap: .4rem; }
         .withheld code { padding: .15rem .5rem; border: 1px solid var(--line); border-radius: .4rem; color: var(--soft); text-decoration: line-through; }
+        main:has(.reference), body:has(.reference) .brand { max-width: 60rem; }
+        .reference nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; margin: 0; padding: 0; list-style: none; }
+        .reference nav a { display: inline-block; padding: .3rem 0; }
+        .reference h2 { margin: 2rem 0 .5rem; font-size: 1.1rem; }
+        .reference h3 { margin: 1rem 0 .35rem; font-size: .875rem; font-weight: 620; color: var(--soft); }
+        .reference details { border-top: 1px solid var(--line); padding: 0 0 .25rem; }
+        .reference details[open] { padding-bottom: 1rem; }
+        .reference summary { min-height: 2.75rem; padding: .6rem 0; cursor: pointer; }
+        .reference summary span { display: block; color: var(--soft); font-size: .9rem; }
+        .reference .method { font-weight: 700; color: var(--accent); }
+        .reference pre { margin: 0 0 .75rem; padding: .75rem .9rem; overflow-x: auto; border-radius: .6rem; background: var(--ground); }
+        .reference pre code { overflow-wrap: normal; }
         :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
         .choice:has(:focus-visible) { outline: 3px solid var(--accent); outline-offset: -1px; }
         .choice input:focus-visible { outline: none; }

@@ -7,6 +7,6 @@ enum Templates {
     static let all: [(name: String, template: String)] = [
         ("layout", layout), ("asking", asking), ("start", start), ("code", code), ("device", device),
         ("consent", consent),
-        ("message", message), ("home", home),
+        ("message", message), ("home", home), ("reference", reference),
     ]
 }

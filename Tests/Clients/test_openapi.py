@@ -1,0 +1,300 @@
+"""The admin API is what it says of itself: the document, and every operation of it under generated requests.
+
+Every other test helps: whatever reply of `/v1` it gets is held against the document (described.py). Here schemathesis makes
+requests that the document allows and some that it forbids, with each kind of credential, against a node and a database of
+their own. GATEHOUSE_SCHEMATHESIS_EXAMPLES is how many of them per operation; `ops/proof openapi` sets it high.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import REPOSITORY, ops
+from described import Description
+from gatehouse_demo.admin import Admin
+from gatehouse_demo.stack import Ports, Stack
+from openapi_spec_validator import validate
+
+EXAMPLES = int(os.environ.get("GATEHOUSE_SCHEMATHESIS_EXAMPLES", "0"))
+CREDENTIALS = ("platform", "organization", "read_only", "foreign", "none")
+
+
+@pytest.fixture(scope="module")
+def document(deployment) -> dict:
+    reply = httpx.get(f"{deployment.stack.url}/v1/openapi.json", trust_env=False)
+    assert reply.status_code == 200 and reply.headers["content-type"] == "application/json"
+    return reply.json()
+
+
+def test_the_document_is_openapi(document):
+    """Design 4.10: the description is a valid OpenAPI 3.1 document and lists the scope of every operation."""
+    assert document["openapi"].startswith("3.1.")
+    validate(document)
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            (scope,) = operation["security"][0]["admin_key"]
+            assert re.fullmatch(r"[a-z-]+:[a-z]+", scope), (method, path)
+            if method != "get":
+                names = [parameter.get("$ref", "").rpartition("/")[2] for parameter in operation["parameters"]]
+                assert "idempotency_key" in names and "dry_run" in names, (method, path)
+
+
+def test_the_reference_page(deployment, document):
+    """Design 4.10: the same for people, without script: every operation with its scope."""
+    reply = httpx.get(f"{deployment.stack.url}/v1/reference", trust_env=False)
+    assert reply.status_code == 200 and reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src" not in reply.headers["content-security-policy"]
+    assert "default-src 'none'" in reply.headers["content-security-policy"] and "<script" not in reply.text
+    for item in document["paths"].values():
+        for operation in item.values():
+            assert f'id="{operation["operationId"]}"' in reply.text
+
+
+def calls(text: str) -> list[list[str]]:
+    """The words of every `call …` in the shell blocks of a Markdown text."""
+    found = []
+    for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.M | re.S):
+        line = ""
+        for part in block.splitlines():
+            line += part.strip() + " "
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError:
+                continue   # a quoted body goes on over lines
+            if "|" in words:
+                words = words[words.index("|") + 1:]
+            if words[:1] == ["call"]:
+                found.append(words[1:])
+            line = ""
+    return found
+
+
+def test_the_calls_of_the_documentation(deployment, document):
+    """Design 4.10: every call that docs/api.md shows is one that the description knows, its body included."""
+    description = Description(document)
+    text = (REPOSITORY / "docs" / "api.md").read_text()
+    shown = calls(text)
+    assert len(shown) > 30
+    for words in shown:
+        words = [word.replace("$O", "/v1/organizations/globex").replace("$P", "") for word in words]
+        words = [re.sub(r"\b([a-z]{3})_[A-Z]*…", lambda match: match[1] + "_" + "0" * 25 + "1", word) for word in words]
+        method, body, target, headers = None, None, None, {}
+        rest = iter(words)
+        for word in rest:
+            if word == "-X":
+                method = next(rest)
+            elif word == "-d":
+                body = next(rest)
+            elif word == "-H":
+                name, _, value = next(rest).partition(":")
+                headers[name.lower()] = value.strip()
+            elif not word.startswith("-"):
+                target = word
+        method = method or ("POST" if body else "GET")
+        path, _, query = target.partition("?")
+        operation = description.operation(method, path)
+        assert operation, (method, path)
+        kind = headers.get("content-type", "application/json")
+        if body and body != "@-" and not body.startswith("@"):
+            request = httpx.Request(
+                method, f"http://x{path}?{query}", content=body, headers={"content-type": kind})
+            assert not description.forbidden(request, operation), (words, description.forbidden(request, operation))
+        needed = [one for one in map(description.solve, operation.get("parameters", []))
+                  if one["name"] == "If-Match" and one["required"]]
+        assert not needed or "if-match" in headers, (words, "needs If-Match")
+
+
+# ---- Generated requests ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Fuzzed:
+    """A node with things of every kind in two organizations, and a key of each kind."""
+
+    stack: Stack
+    keys: dict[str, str | None]
+    known: dict
+
+
+@pytest.fixture(scope="module")
+def fuzzed(deployment, tmp_path_factory):
+    servers = deployment.servers
+    folder = tmp_path_factory.mktemp("fuzzed")
+    lines = ops(f'database_environment "{servers.folder}" {servers.postgres_port} fuzzed').splitlines()
+    settings = dict(line.split("=", 1) for line in lines)
+    kept = os.environ["DATABASE_ADMIN_URL"]
+    os.environ["DATABASE_ADMIN_URL"] = settings.pop("DATABASE_ADMIN_URL")
+    settings |= {
+        "REDIS_URL": f"redis://127.0.0.1:{servers.redis_port}", "GATEHOUSE_RATE_ADMIN_KEY": "off",
+        "GATEHOUSE_RATE_ADMIN_ORGANIZATION": "off", "GATEHOUSE_RATE_FAILURES_SOURCE": "off",
+        "GATEHOUSE_LOG_LEVEL": "warning",
+    }
+    gatehouse, internal = (int(port) for port in ops("free_ports 2").split())
+    stack = Stack(folder, deployment.stack.products, Ports(gatehouse=gatehouse, internal=internal), settings)
+    try:
+        stack.migrate(create_roles=True)
+        stack.add_gatehouse("gatehouse-fuzzed")
+        stack.admin_key = stack.find_admin_key()
+        with Admin(stack.url, stack.admin_key) as admin:
+            yield furnished(stack, admin)
+    finally:
+        os.environ["DATABASE_ADMIN_URL"] = kept
+        stack.stop()
+
+
+def furnished(stack: Stack, admin: Admin) -> Fuzzed:
+    ids: dict[str, str] = {}
+    made = {slug: admin.post("/v1/organizations", {"slug": slug, "name": slug})["id"]
+            for slug in ("fuzzed", "foreign", "spare")}
+    base = f"/v1/organizations/{made['fuzzed']}"
+
+    def add(name: str, path: str, body: dict) -> None:
+        ids[name] = admin.post(f"{base}/{path}", body)["id"]
+
+    ids["org"] = made["fuzzed"]
+    add("user", "users", {"email": "ann@fuzzed.example", "name": "Ann"})
+    add("client", "clients", {
+        "name": "Client", "redirect_uris": ["https://fuzzed.example/cb"],
+        "grant_types": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer"]})
+    add("resource", "resources", {"uri": "https://fuzzed.example/mcp", "name": "Server", "scopes": ["read", "write"]})
+    add("credential", f"resources/{ids['resource']}/credentials", {"name": "server"})
+    add("policy", "scope-policies", {
+        "name": "writers", "effect": "allow", "principals": {"everyone": True}, "scopes": ["write"]})
+    add("provider", "identity-providers", {
+        "kind": "stytch_consumer", "name": "Stytch", "project_id": "project-test-fuzzed", "secret": "secret-test-x"})
+    add("issuer", "trusted-issuers", {
+        "name": "Company", "issuer": "https://idp.fuzzed.example", "jwks_uri": "https://idp.fuzzed.example/jwks",
+        "client_ids": [ids["client"]], "authoritative_domains": []})
+    add("invitation", "invitations", {"email": "bob@fuzzed.example"})
+    add("initial", "initial-access-tokens", {"name": "vendor"})
+    add("token", "access-tokens", {
+        "name": "script", "user": ids["user"], "resource": ids["resource"], "scopes": ["read"]})
+    add("group", "groups", {"name": "Group"})
+    add("scim", "scim-tokens", {"name": "directory"})
+    add("key", "admin-keys", {"name": "key", "scopes": ["users:read"]})
+    admin.post(f"{base}/domains", {"domain": "fuzzed.example"})
+    ids["domain"] = "fuzzed.example"
+    ids["signing_key"] = next(admin.list(f"{base}/signing-keys"))["id"]
+    ids["event"] = admin.await_events(made["fuzzed"], lambda rows: len(rows) > 3)[-1]["id"]
+
+    def key(organization: str, scopes: list[str]) -> tuple[str, str]:
+        made_key = admin.post(f"/v1/organizations/{made[organization]}/admin-keys",
+            {"name": "fuzz", "scopes": scopes})
+        return made_key["secret"], made_key["id"]
+
+    document = httpx.get(f"{stack.url}/v1/openapi.json", trust_env=False).json()
+    scopes = {operation["security"][0]["admin_key"][0]
+              for item in document["paths"].values() for operation in item.values()}
+    keys = {
+        "platform": (stack.admin_key, ""), "organization": key("fuzzed", ["*"]),
+        "read_only": key("fuzzed", sorted(scope for scope in scopes if scope.endswith(":read"))),
+        "foreign": key("foreign", ["*"]),
+    }
+    organization = "/v1/organizations/{org}"
+    # An organization that ends takes everything in it along.
+    spared = [[method, path, {"org": made["spare"]}] for method, path in (
+        ("DELETE", organization), ("POST", organization + ":suspend"), ("POST", organization + ":delete"))]
+    return Fuzzed(stack, {**{name: secret for name, (secret, _) in keys.items()}, "none": None},
+        {"ids": ids, "spared": spared})
+
+
+CONFIGURATION = """
+seed = 20261123
+continue-on-failure = true
+
+[generation]
+database = "none"
+deterministic = true
+mode = "all"
+no-shrink = {no_shrink}
+max-examples = {examples}
+# A body of JSON holds no NUL (400); nothing is learned from thousands of them.
+allow-x00 = false
+
+[phases.examples]
+enabled = false
+[phases.coverage]
+enabled = {coverage}
+unexpected-methods = ["PUT", "TRACE"]
+[phases.stateful]
+enabled = false
+
+[checks]
+# What is right by its form is often wrong in its place: ids of nothing, names that are taken.
+positive_data_acceptance.enabled = false
+# Ids of things that are gone answer as any id that nobody has, and lists are read from replicas of nothing.
+use_after_free.enabled = false
+ensure_resource_availability.enabled = false
+# The credential kinds are tried one by one here.
+object_level_authorization.enabled = false
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "428", "429"]
+[checks.missing_required_header]
+# If-Match is looked at once it is known that there is something, and that the caller may know of it.
+expected-statuses = ["400", "401", "403", "404", "406", "415", "422", "428"]
+"""
+
+
+def run(fuzzed: Fuzzed, folder: Path, *, key: str | None, keys: list[str | None] | None = None, named: str, examples: int,
+        coverage: bool) -> None:
+    """Runs schemathesis with a key; with `keys`, each call of an operation with the next of them instead."""
+    configuration = folder / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION.format(
+        examples=examples, coverage=str(coverage).lower(), no_shrink=str(not coverage).lower()))
+    command = [
+        str(Path(sys.executable).parent / "st"), "--config-file", str(configuration), "run",
+        f"{fuzzed.stack.url}/v1/openapi.json", "--url", fuzzed.stack.url, "--no-color", "--warnings", "off",
+        # More than one meets a defect of CPython's before 3.12 (gh-106905: "AST constructor recursion depth mismatch").
+        "--workers", "1",
+    ]
+    if key:
+        command += ["-H", f"Authorization: Bearer {key}"]
+    environment = {
+        **os.environ, "GATEHOUSE_FUZZ": json.dumps({**fuzzed.known, "keys": keys}), "SCHEMATHESIS_HOOKS": "fuzz_hooks",
+        "PYTHONPATH": str(REPOSITORY / "Tests" / "Clients"), "PYTHONHASHSEED": "0"}
+    begun = time.monotonic()
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        timeout=max(300, examples * 60))
+    said = done.stdout + done.stderr
+    cases = re.search(r"(\d+) generated", said)
+    print(f"\nfigure: schemathesis with {named}: {cases and cases[1]} requests, {examples} examples per operation, "
+          f"{time.monotonic() - begun:.0f} s, {'0 failures' if done.returncode == 0 else 'FAILED'}")
+    assert done.returncode == 0, said[-20000:]
+
+
+@pytest.mark.skipif(EXAMPLES > 0, reason="each kind of credential is tried for itself")
+def test_generated_requests(fuzzed, tmp_path):
+    """Design 4.10, P-06, P-09, T-31: requests that the description allows and forbids, on every operation, with each kind of
+    credential in turn: no server error, no reply it does not know, nothing forbidden done, nothing done without a key."""
+    names = ["platform", "organization", "organization", "read_only", "foreign", "none"]
+    run(fuzzed, tmp_path, key=fuzzed.keys["organization"], keys=[fuzzed.keys[name] for name in names],
+        named="all kinds of keys", examples=5, coverage=False)
+    for name in ("organization", "read_only", "foreign"):
+        check_key(fuzzed, name)
+
+
+@pytest.mark.skipif(EXAMPLES == 0, reason="long: ops/proof openapi")
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_many_generated_requests(fuzzed, name, tmp_path):
+    """Design 4.10, P-06, P-09, T-31: the same at length, and with every bound of every member tried."""
+    run(fuzzed, tmp_path, key=fuzzed.keys[name], named=f"{name} key", examples=EXAMPLES, coverage=True)
+    check_key(fuzzed, name)
+
+
+def check_key(fuzzed: Fuzzed, name: str) -> None:
+    """The key still opens what it opened: the run did not end it and then live on refusals."""
+    if name != "none":
+        organization = "foreign" if name == "foreign" else "fuzzed"
+        with Admin(fuzzed.stack.url, fuzzed.keys[name]) as admin:
+            assert admin.send("GET", f"/v1/organizations/{organization}/users").status_code == 200
