@@ -1,5 +1,5 @@
 package import Foundation
-import Postgres
+package import Postgres
 package import Tenancy
 
 /// The sequenced log of an organization, for reading. Events still in the outbox are not part of it.
@@ -92,6 +92,68 @@ package struct AuditLog: Sendable {
             SELECT size FROM audit_head WHERE organization_id = \(organization)
             """
         ) { try $0.decode("size", as: Int.self) }.first ?? 0
+    }
+
+    // MARK: Erasure
+
+    /// Whose personal fields go. Proofs stay valid: what goes is what opens the digests in the leaves.
+    package struct Person: Sendable, Codable {
+        /// As the log names them.
+        package let id: String
+        /// In lower case; what others said of them before they had an id.
+        package let address: String?
+        /// Other things of theirs that are targets of events, such as invitations.
+        package let also: [String]
+
+        package init(id: String, address: String?, also: [String]) {
+            self.id = id
+            self.address = address
+            self.also = also
+        }
+    }
+
+    /// Entries that one ``erase(_:in:from:)`` looks at.
+    private static let erasureStep = 2_000
+
+    /// Erases what a stretch of the log and, first of all, events without a place in it hold of a person.
+    ///
+    /// - Parameter seq: where to begin; zero looks at the events without a place too.
+    /// - Returns: where to go on, how long the log is, and how many disclosures went. The log is done where both are equal.
+    package func erase(
+        _ person: Person, in organization: OrganizationID, from seq: Int, _ transaction: PostgresTransaction
+    ) async throws -> (next: Int, size: Int, erased: Int) {
+        var erased = 0
+        if seq == 0 { erased += try await eraseQueued(person, transaction) }
+        // Later than that: what got its place in between is in the log by now.
+        var size = try await Self.size(of: organization, transaction)
+        let next = min(seq + Self.erasureStep, size)
+        if next > seq {
+            erased +=
+                try await transaction.query(
+                    """
+                    SELECT erase_disclosures(\(person.id), \(person.address), \(person.also), \(seq), \(next)) AS erased
+                    """
+                ).first?.decode("erased", as: Int.self) ?? 0
+        }
+        if next == size {
+            erased += try await eraseQueued(person, transaction)
+            size = try await Self.size(of: organization, transaction)
+        }
+        return (next, size, erased)
+    }
+
+    private func eraseQueued(_ person: Person, _ transaction: PostgresTransaction) async throws -> Int {
+        try await transaction.query(
+            "SELECT erase_queued_disclosures(\(person.id), \(person.address), \(person.also)) AS erased"
+        ).first?.decode("erased", as: Int.self) ?? 0
+    }
+
+    private static func size(
+        of organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> Int {
+        try await transaction.query(
+            "SELECT size FROM audit_head WHERE organization_id = \(organization)"
+        ).first?.decode("size", as: Int.self) ?? 0
     }
 }
 

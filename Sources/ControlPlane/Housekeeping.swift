@@ -5,7 +5,7 @@ import Synchronization
 package import Tenancy
 
 /// Removes what time has made worthless: sealed successors whose grace is over, registrations that nobody used,
-/// assertions that ended, and replies kept for who repeats a request.
+/// assertions that ended, replies kept for who repeats a request, and what became of long work.
 ///
 /// Each minute it looks after the grants whose refresh tokens this node rotated; each hour, and at start, after
 /// all of them, for what other nodes left behind. Nothing depends on it being punctual: what is over is refused by its own
@@ -13,7 +13,7 @@ package import Tenancy
 package final class Housekeeping: Service {
     /// The longest grace window there is, and a little more.
     private static let grace: TimeInterval = 35
-    /// How long the list still shows a token that ended by itself.
+    /// How long lists still show a token that ended by itself, and an operation that is over.
     private static let remembrance: TimeInterval = 30 * 86_400
     private static let pause: Duration = .seconds(60)
     private static let minutesBetweenRounds = 60
@@ -25,6 +25,7 @@ package final class Housekeeping: Service {
     private let accessTokens: AccessTokenStore
     private let programmaticTokens: ProgrammaticTokenStore
     private let idempotency: IdempotencyStore
+    private let operations: OperationStore
     private let clock: WallClock
     private let logger: Logger
     /// Grants that this node rotated, and when last: their sealed successors will have to be erased.
@@ -40,6 +41,7 @@ package final class Housekeeping: Service {
         accessTokens = AccessTokenStore(database: database)
         programmaticTokens = ProgrammaticTokenStore(database: database)
         idempotency = IdempotencyStore(database: database)
+        operations = OperationStore(database: database)
         self.clock = clock
         self.logger = logger
     }
@@ -114,5 +116,6 @@ package final class Housekeeping: Service {
         try await accessTokens.deleteExpired(in: organization, at: now - 60)
         try await programmaticTokens.deleteExpired(in: organization, before: now - Self.remembrance)
         try await idempotency.deleteExpired(in: organization, at: now - 60)
+        try await operations.deleteOver(in: organization, before: now - Self.remembrance)
     }
 }

@@ -180,10 +180,24 @@ package struct SignIn: Sendable {
         if let invited {
             guard try await users.accept(invited.id, by: user.id, in: organization, at: attempt.now, transaction)
             else { throw LostRace() }
-            try await append(attempt.accepted(invited.id, user), transaction)
+            try await give(invited, to: user, attempt, transaction)
+            try await append(attempt.accepted(invited, user), transaction)
         }
         try await append(attempt.linked(user, byInvitation: invited != nil), transaction)
         return user
+    }
+
+    /// What an invitation gives besides the way in.
+    private func give(
+        _ invited: SignInStore.OpenInvitation, to user: User, _ attempt: Attempt, _ transaction: PostgresTransaction
+    ) async throws {
+        guard !invited.groups.isEmpty || !invited.roles.isEmpty else { return }
+        let organization = attempt.organization.id
+        try await RoleStore(database: database).give(
+            invited.roles, and: invited.groups, to: user.id, by: invited.createdBy, in: organization, at: attempt.now,
+            transaction)
+        // What was decided for them before rests on what they were.
+        try await OrganizationStore(database: database).bumpEpoch(of: organization, in: transaction)
     }
 
     /// The user with that verified address: the known one with what was just learnt, or a new one.
@@ -293,10 +307,16 @@ struct Attempt: Sendable {
             metadata: upstream.merging(["rule": rule(byInvitation)]) { $1 })
     }
 
-    func accepted(_ invitation: InvitationID, _ user: User) -> AuditEvent {
-        event(
+    func accepted(_ invitation: SignInStore.OpenInvitation, _ user: User) -> AuditEvent {
+        var accepted = event(
             .invitationAccepted, acceptedEvent, actor(user),
-            [AuditEvent.Target(type: "invitation", id: invitation.description), target(user)])
+            [AuditEvent.Target(type: "invitation", id: invitation.id.description), target(user)])
+        for (path, ids) in [
+            ("groups", invitation.groups.map(\.description)), ("roles", invitation.roles.map(\.description)),
+        ] where !ids.isEmpty {
+            accepted.changes.append(AuditEvent.Change(path: path, new: .array(ids.map { .string($0) })))
+        }
+        return accepted
     }
 
     func succeeded(_ user: User) -> AuditEvent {

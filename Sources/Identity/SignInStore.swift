@@ -17,6 +17,10 @@ struct SignInStore: Sendable {
         let id: InvitationID
         let email: String
         let name: String?
+        /// What whoever accepts it gets, and who said so.
+        let groups: [GroupID]
+        let roles: [RoleID]
+        let createdBy: String
     }
 
     func standing(of attempt: Attempt, _ transaction: PostgresTransaction) async throws -> Standing {
@@ -67,13 +71,16 @@ struct SignInStore: Sendable {
     ) async throws -> OpenInvitation? {
         try await transaction.query(
             """
-            SELECT email, name FROM invitation
+            SELECT email, name, group_ids, role_ids, created_by FROM invitation
              WHERE organization_id = \(organization) AND id = \(invitation) AND accepted_at IS NULL
                AND revoked_at IS NULL AND expires_at > \(now)
                FOR UPDATE
             """
         ).map { row in
-            OpenInvitation(id: invitation, email: try row.decode("email"), name: try row.decode("name"))
+            OpenInvitation(
+                id: invitation, email: try row.decode("email"), name: try row.decode("name"),
+                groups: try row.ids("group_ids"), roles: try row.ids("role_ids"),
+                createdBy: try row.decode("created_by"))
         }.first
     }
 }

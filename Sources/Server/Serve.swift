@@ -66,8 +66,8 @@ struct Serve: AsyncParsableCommand {
             configuration: ServiceGroupConfiguration(
                 services: ([services.lanes, services.redis] + services.limiterRedis
                     + [
-                        services.catalog, services.sequencer, services.refusals, services.housekeeping, probes,
-                        application,
+                        services.catalog, services.sequencer, services.refusals, services.housekeeping,
+                        services.operations, probes, application,
                     ])
                     .map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))

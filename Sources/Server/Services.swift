@@ -29,6 +29,7 @@ struct Services {
     let sequencer: Sequencer
     let administration: Administration
     let housekeeping: Housekeeping
+    let operations: OperationWorker
     let api: APIServices
 
     init(_ configuration: ServerConfiguration, logger: Logger) throws {
@@ -64,6 +65,7 @@ struct Services {
             database: database, catalog: catalog, secrets: secrets, settings: settings, random: random, logger: logger)
 
         housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
+        operations = OperationWorker(database: database, clock: clock, random: random, logger: logger)
 
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)
         let limits = EndpointLimits(

@@ -170,6 +170,7 @@ package enum InvitationKind: IdentifierKind { package static let prefix = "inv" 
 package enum InitialAccessTokenKind: IdentifierKind { package static let prefix = "iat" }
 package enum SCIMTokenKind: IdentifierKind { package static let prefix = "sct" }
 package enum AccessReviewKind: IdentifierKind { package static let prefix = "rev" }
+package enum OperationKind: IdentifierKind { package static let prefix = "op" }
 package enum RequestKind: IdentifierKind { package static let prefix = "req" }
 
 package typealias OrganizationID = Identifier<OrganizationKind>
@@ -191,6 +192,7 @@ package typealias InvitationID = Identifier<InvitationKind>
 package typealias InitialAccessTokenID = Identifier<InitialAccessTokenKind>
 package typealias SCIMTokenID = Identifier<SCIMTokenKind>
 package typealias AccessReviewID = Identifier<AccessReviewKind>
+package typealias OperationID = Identifier<OperationKind>
 package typealias RequestID = Identifier<RequestKind>
 
 extension OrganizationID {

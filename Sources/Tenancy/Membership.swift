@@ -30,7 +30,9 @@ package struct DatedMembership: Sendable, Equatable, Codable {
     static func columns(of user: String) -> String {
         """
         ARRAY(SELECT m.group_id FROM group_member m WHERE m.organization_id = $1 AND m.user_id = \(user)) AS groups, \
-        ARRAY[]::uuid[] AS roles, \
+        ARRAY(SELECT b.role_id FROM role_binding b WHERE b.organization_id = $1 AND b.user_id = \(user) \
+        UNION SELECT b.role_id FROM group_member m JOIN role_binding b ON b.organization_id = m.organization_id \
+        AND b.group_id = m.group_id WHERE m.organization_id = $1 AND m.user_id = \(user)) AS roles, \
         (SELECT e.value FROM epoch e WHERE e.organization_id = $1) AS epoch
         """
     }

@@ -50,6 +50,15 @@ package struct OutboxEvent: Sendable {
     /// Inserts this event alone: for refusals, which change nothing else, and inside a transaction.
     package var insertion: SQL { Self.insertion(binds) }
 
+    /// Inserts events of one organization, many in each statement.
+    package static func insertions(_ events: [OutboxEvent]) -> [SQL] {
+        let most = PreparedEvent.plainInsertions.count
+        return stride(from: 0, to: events.count, by: most).map { start in
+            let chunk = events[start..<min(start + most, events.count)]
+            return PreparedEvent.plainInsertions[chunk.count - 1](chunk.flatMap(\.binds))
+        }
+    }
+
     private static let insertion = PreparedSQL(PreparedEvent.insertion(where: "true"), PreparedEvent.types)
 
     /// Inserts this event only if the statement's `change` touched a row.

@@ -93,6 +93,18 @@ package struct ScopePolicyStore: Sendable {
         return (statements, unreadable)
     }
 
+    /// The names of the statements that speak of a role.
+    package func names(
+        naming role: RoleID, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> [String] {
+        try await transaction.query(
+            """
+            SELECT name FROM scope_policy WHERE organization_id = \(organization)
+               AND principals -> 'roles' @> to_jsonb(\(role.description)::text) ORDER BY name
+            """
+        ).map { try $0.decode("name") }
+    }
+
     /// - Returns: false when another statement of the organization has this name.
     package func insert(
         _ statement: ScopePolicyStatement, of organization: OrganizationID, in transaction: PostgresTransaction

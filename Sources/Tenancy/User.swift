@@ -61,6 +61,9 @@ package struct Invitation: Sendable, Equatable {
     package let id: InvitationID
     package let email: String
     package let name: String?
+    /// What whoever accepts it gets.
+    package let groups: [GroupID]
+    package let roles: [RoleID]
     package let createdBy: String
     package let createdAt: Date
     package let expiresAt: Date
@@ -68,12 +71,14 @@ package struct Invitation: Sendable, Equatable {
     package let revokedAt: Date?
 
     package init(
-        id: InvitationID, email: String, name: String?, createdBy: String, createdAt: Date, expiresAt: Date,
-        acceptedAt: Date?, revokedAt: Date?
+        id: InvitationID, email: String, name: String?, groups: [GroupID] = [], roles: [RoleID] = [], createdBy: String,
+        createdAt: Date, expiresAt: Date, acceptedAt: Date?, revokedAt: Date?
     ) {
         self.id = id
         self.email = email
         self.name = name
+        self.groups = groups
+        self.roles = roles
         self.createdBy = createdBy
         self.createdAt = createdAt
         self.expiresAt = expiresAt

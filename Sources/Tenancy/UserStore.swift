@@ -5,7 +5,7 @@ package import Postgres
 private let columns: SQL = "id, email, email_verified, name, status, version, created_at, updated_at"
 
 extension User {
-    fileprivate init(row: Row) throws {
+    init(row: Row) throws {
         self.init(
             id: try row.id("id"), email: try row.decode("email"), emailVerified: try row.decode("email_verified"),
             name: try row.decode("name"), status: try row.word("status"), version: try row.decode("version"),
@@ -123,24 +123,78 @@ package struct UserStore: Sendable {
             ).map { try $0.id("id") })
     }
 
-    /// Those who are in a group, in the order of their ids.
-    package func list(_ page: Page, in group: GroupID, of organization: OrganizationID) async throws -> [User] {
-        try await database.read(
+    /// Which users; every member that is set must match.
+    package struct Filter: Sendable {
+        /// Without regard to case.
+        package var email: String?
+        package var status: User.Status?
+        package var group: GroupID?
+
+        package init() {}
+
+        fileprivate func condition(in organization: OrganizationID) -> SQL {
+            var condition: SQL = "u.organization_id = \(organization)"
+            if let email { condition = "\(condition) AND lower(u.email) = lower(\(email))" }
+            switch status {
+            case nil: break
+            case .active: condition = "\(condition) AND u.status = 'active'"
+            // Spelt out, so that the index of those few serves.
+            case .disabled: condition = "\(condition) AND u.status = 'disabled'"
+            }
+            return condition
+        }
+    }
+
+    private static let listed: SQL = """
+        u.id, u.email, u.email_verified, u.name, u.status, u.version, u.created_at, u.updated_at
+        """
+
+    package func list(
+        _ page: Page, where filter: Filter = Filter(), of organization: OrganizationID
+    ) async throws -> [User] {
+        guard let group = filter.group else {
+            return try await database.read(
+                organization,
+                """
+                SELECT \(Self.listed) FROM "user" u WHERE \(filter.condition(in: organization))
+                   AND (\(page.after)::uuid IS NULL OR u.id > \(page.after)) ORDER BY u.id LIMIT \(page.limit)
+                """, as: User.init(row:))
+        }
+        return try await database.read(
             organization,
             """
-            SELECT u.id, u.email, u.email_verified, u.name, u.status, u.version, u.created_at, u.updated_at
+            SELECT \(Self.listed)
               FROM group_member m JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id
              WHERE m.organization_id = \(organization) AND m.group_id = \(group)
-               AND (\(page.after)::uuid IS NULL OR m.user_id > \(page.after)) ORDER BY m.user_id LIMIT \(page.limit)
+               AND (\(page.after)::uuid IS NULL OR m.user_id > \(page.after)) AND \(filter.condition(in: organization))
+             ORDER BY m.user_id LIMIT \(page.limit)
             """, as: User.init(row:))
     }
 
-    package func list(_ page: Page, of organization: OrganizationID) async throws -> [User] {
-        try await database.read(
+    /// Those whose address begins in a certain way, in the order of their addresses.
+    ///
+    /// - Parameter address: where the last page ended, in lower case.
+    package func list(
+        beginning prefix: String, after address: String?, limit: Int, where filter: Filter,
+        of organization: OrganizationID
+    ) async throws -> [User] {
+        // Text in the order of its bytes: behind everything that begins so.
+        let first = prefix.lowercased()
+        let last = first + "\u{10FFFF}"
+        var condition = filter.condition(in: organization)
+        if let group = filter.group {
+            condition = """
+                \(condition) AND EXISTS (SELECT FROM group_member m WHERE m.organization_id = \(organization)
+                               AND m.group_id = \(group) AND m.user_id = u.id)
+                """
+        }
+        return try await database.read(
             organization,
             """
-            SELECT \(columns) FROM "user" WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+            SELECT \(Self.listed) FROM "user" u WHERE \(condition)
+               AND lower(u.email) COLLATE "C" >= \(first) AND lower(u.email) COLLATE "C" < \(last)
+               AND (\(address)::text IS NULL OR lower(u.email) COLLATE "C" > \(address))
+             ORDER BY lower(u.email) COLLATE "C" LIMIT \(limit)
             """, as: User.init(row:))
     }
 
@@ -172,6 +226,14 @@ package struct UserStore: Sendable {
             RETURNING \(columns)
             """
         ).map(User.init(row:)).first
+    }
+
+    /// Deletes a user with their identities, sessions, consents and roles.
+    package func delete(
+        _ user: UserID, of organization: OrganizationID, in transaction: PostgresTransaction
+    ) async throws {
+        try await transaction.query(
+            "DELETE FROM \"user\" WHERE organization_id = \(organization) AND id = \(user)")
     }
 
     // MARK: Identities
@@ -257,6 +319,25 @@ package struct UserStore: Sendable {
         }
     }
 
+    /// Forgets that somebody with this address ever proved themselves or was invited.
+    ///
+    /// - Parameter address: in lower case.
+    /// - Returns: the invitations that were forgotten.
+    package func forgetTraces(
+        of user: UserID, address: String?, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> [InvitationID] {
+        try await transaction.query(
+            """
+            DELETE FROM pending_identity WHERE organization_id = \(organization) AND lower(email) = \(address)
+            """)
+        return try await transaction.query(
+            """
+            DELETE FROM invitation
+             WHERE organization_id = \(organization) AND (lower(email) = \(address) OR accepted_by = \(user)) RETURNING id
+            """
+        ).map { try $0.id("id") }
+    }
+
     // MARK: Invitations
 
     package func insert(
@@ -265,8 +346,10 @@ package struct UserStore: Sendable {
     ) async throws {
         try await transaction.query(
             """
-            INSERT INTO invitation (organization_id, id, email, name, token_digest, created_by, expires_at, created_at)
-            VALUES (\(organization), \(invitation.id), \(invitation.email), \(invitation.name), \(tokenDigest.bytes),
+            INSERT INTO invitation (organization_id, id, email, name, group_ids, role_ids, token_digest, created_by,
+                                    expires_at, created_at)
+            VALUES (\(organization), \(invitation.id), \(invitation.email), \(invitation.name),
+                    \(invitation.groups.map(\.uuid)), \(invitation.roles.map(\.uuid)), \(tokenDigest.bytes),
                     \(invitation.createdBy), \(invitation.expiresAt), \(invitation.createdAt))
             """)
     }
@@ -332,15 +415,16 @@ package struct UserStore: Sendable {
 }
 
 private let invitationColumns: SQL = """
-    id, email, name, created_by, created_at, expires_at, accepted_at, revoked_at
+    id, email, name, group_ids, role_ids, created_by, created_at, expires_at, accepted_at, revoked_at
     """
 
 extension Invitation {
     fileprivate init(row: Row) throws {
         self.init(
             id: try row.id("id"), email: try row.decode("email"), name: try row.decode("name"),
-            createdBy: try row.decode("created_by"), createdAt: try row.decode("created_at"),
-            expiresAt: try row.decode("expires_at"), acceptedAt: try row.decode("accepted_at"),
+            groups: try row.ids("group_ids"), roles: try row.ids("role_ids"), createdBy: try row.decode("created_by"),
+            createdAt: try row.decode("created_at"), expiresAt: try row.decode("expires_at"),
+            acceptedAt: try row.decode("accepted_at"),
             revokedAt: try row.decode("revoked_at"))
     }
 }

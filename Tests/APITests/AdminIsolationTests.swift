@@ -26,6 +26,7 @@ import Testing
         case .post where route.template.hasSuffix("/identities"):
             #"{"identity_provider_id":"\#(provider)","subject":"s"}"#
         case .post where route.template.hasSuffix("/credentials"): #"{"name":"C"}"#
+        case .post where route.template.hasSuffix("/bindings"): #"{"user":"usr_00000000000000000000000001"}"#
         case .post: "{}"
         default: nil
         }

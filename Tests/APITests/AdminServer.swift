@@ -222,6 +222,9 @@ struct AdminServer: Sendable {
         var ids = ["org": tenant.id]
         ids["domain"] = try await done(.post, "\(tenant.path)/domains", #"{"domain":"\#(tag).example"}"#)["domain"]
         ids["user"] = try await done(.post, "\(tenant.path)/users", #"{"email":"a@\#(tag).example","name":"A"}"#)["id"]
+        ids["role"] = try await done(.post, "\(tenant.path)/roles", #"{"name":"R"}"#)["id"]
+        ids["principal"] = ids["user"]
+        ids["operation"] = OperationID.make(at: Date(), .system).description
         ids["invitation"] = try await done(.post, "\(tenant.path)/invitations", #"{"email":"b@\#(tag).example"}"#)["id"]
         ids["provider"] = try await done(
             .post, "\(tenant.path)/identity-providers",

@@ -60,6 +60,8 @@ BODIES = {
     ("POST", "resources/{resource}/credentials"): {"name": "server"},
     ("POST", "access-tokens"): {"name": "x", "user": "{user}", "resource": "{resource}", "scopes": ["read"]},
     ("POST", "initial-access-tokens"): {"name": "x"},
+    ("POST", "roles"): {"name": "x"}, ("PATCH", "roles/{role}"): {"name": "Changed"},
+    ("POST", "roles/{role}/bindings"): {"user": "{user}"},
     ("POST", "trusted-issuers"): {"name": "x", "issuer": "https://new-idp.example",
         "jwks_uri": "https://new-idp.example/jwks", "client_ids": ["{client}"], "authoritative_domains": []},
     ("PATCH", "trusted-issuers/{issuer}"): {"name": "Changed"},
@@ -71,8 +73,7 @@ MISSING = {
     "org": "org_", "user": "usr_", "client": "cli_", "resource": "res_", "policy": "pol_", "provider": "idp_",
     "grant": "gra_", "key": "key_", "signing_key": "sig_", "invitation": "inv_", "event": "evt_",
     "credential": "crd_", "token": "tok_", "initial": "iat_", "issuer": "idp_",
-    "group": "grp_", "scim": "sct_",
-    "review": "rev_",
+    "group": "grp_", "scim": "sct_", "role": "rol_", "principal": "usr_", "operation": "op_", "review": "rev_",
 }
 
 
@@ -103,6 +104,10 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     initial = platform.post(f"{base}/initial-access-tokens", {"name": "theirs"})
     group = platform.post(f"{base}/groups", {"name": "Theirs", "members": [user["id"]]})
     scim = platform.post(f"{base}/scim-tokens", {"name": "theirs"})
+    role = platform.post(f"{base}/roles", {"name": f"Theirs {time.time()}"})
+    platform.post(f"{base}/roles/{role['id']}/bindings", {"user": user["id"]})
+    operation = platform._http.post(
+        f"{base}/users:batch", content=b'{"email":"nobody"}\n', headers={"content-type": "application/x-ndjson"}).json()
     issuer = platform.post(f"{base}/trusted-issuers", {
         "name": "Theirs", "issuer": f"https://{name}-idp.example",
         "jwks_uri": f"https://{name}-idp.example/jwks", "client_ids": [client["client_id"]],
@@ -123,8 +128,8 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "provider": provider["id"], "grant": connection["grant_id"], "key": key["id"], "signing_key": signing["id"],
         "invitation": invitation["id"], "event": event,
         "credential": credential["id"], "token": token["id"], "initial": initial["id"], "issuer": issuer["id"],
-        "group": group["id"], "scim": scim["id"],
-        "review": review["id"],
+        "group": group["id"], "scim": scim["id"], "role": role["id"], "principal": user["id"],
+        "operation": operation["id"], "review": review["id"],
         "domain": f"{name}.example", "admitted": code.client_id,
     }
 
@@ -134,7 +139,7 @@ def remove_things(platform, things: dict[str, str]) -> None:
     base = f"/v1/organizations/{things['org']}"
     for path in (
         "resources/{resource}", "clients/{client}", "scope-policies/{policy}", "invitations/{invitation}",
-        "trusted-issuers/{issuer}", "groups/{group}",
+        "trusted-issuers/{issuer}", "groups/{group}", "roles/{role}",
     ):
         reply = platform.send("DELETE", f"{base}/{filled(path, things)}", headers={"if-match": "*"})
         assert reply.is_success, (path, reply.text)
@@ -215,10 +220,10 @@ def counts(evidence) -> str:
         "organization", "domain", '"user"', "identity_provider", "identity", "invitation", "resource",
         "resource_admission", "client", "client_admission", "scope_policy", "signing_key", "admin_key", '"grant"',
         "consent", "resource_credential", "programmatic_token", '"group"', "group_member", "scim_token",
-        "access_review",
+        "role", "role_binding", "operation", "access_review",
     )
     versions = {
-        '"user"', "identity_provider", "resource", "client", "client_admission", "scope_policy", '"grant"', '"group"',
+        '"user"', "identity_provider", "resource", "client", "client_admission", "scope_policy", '"grant"', '"group"', "role",
         "organization",
     }
     parts = [f"(SELECT count(*) FROM {table})" for table in tables]

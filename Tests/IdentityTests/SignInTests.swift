@@ -93,6 +93,32 @@ import Testing
         #expect(try await tenant.identities(of: user) == [tenant.key("s-ada")])
     }
 
+    @Test("whoever accepts an invitation is in its groups and has its roles, as far as those still exist (design §4)")
+    func invitationGives() async throws {
+        let tenant = try await Tenant(domainStatus: nil, isAuthoritative: false)
+        let id = tenant.organization.id
+        let roles = RoleStore(database: tenant.database)
+        let auditor = try #require(
+            try await roles.list(Page(limit: 10), of: id).first { $0.kind == .builtIn(.auditor) })
+        let group = Group(
+            id: .make(at: tenant.now, .system), name: "Guests", version: 1, createdAt: tenant.now, updatedAt: tenant.now
+        )
+        let gone = (GroupID.make(at: tenant.now, .system), RoleID.make(at: tenant.now, .system))
+        try await tenant.database.transaction(id) { transaction in
+            _ = try await GroupStore(database: tenant.database).insert(group, of: id, in: transaction)
+        }
+        let invitation = try await tenant.invite(
+            tenant.address("ada"), groups: [group.id, gone.0], roles: [auditor.id, gone.1])
+        // Whoever the invitation does not name gets nothing of it.
+        #expect(try await tenant.signIn("s-eve", tenant.address("eve"), invitation: invitation).word == "pending")
+        let user = try #require(
+            try await tenant.signIn("s-ada", tenant.address("ada"), invitation: invitation).user)
+        let member = try await UserStore(database: tenant.database).member(user.id, in: id)
+        #expect(member?.membership.membership == Membership(groups: [group.id], roles: [auditor.id]))
+        let accepted = try #require(try await tenant.events().first { $0.type == "invitation.accepted" })
+        #expect(accepted.leaf.contains(auditor.id.description) && accepted.leaf.contains(group.id.description))
+    }
+
     @Test("an invitation links the user who has that address (design §3.4a)")
     func invitationLinksUser() async throws {
         let tenant = try await Tenant(domainStatus: nil, isAuthoritative: false)

@@ -93,9 +93,13 @@ struct Tenant {
 
     enum InvitationState: CaseIterable { case expired, spent, revoked, unknown }
 
-    func invite(_ email: String, name: String? = nil, state: InvitationState? = nil) async throws -> InvitationID {
+    func invite(
+        _ email: String, name: String? = nil, groups: [GroupID] = [], roles: [RoleID] = [],
+        state: InvitationState? = nil
+    ) async throws -> InvitationID {
         let invitation = Invitation(
-            id: .make(at: now, .system), email: email, name: name, createdBy: "test", createdAt: now - 3600,
+            id: .make(at: now, .system), email: email, name: name, groups: groups, roles: roles, createdBy: "test",
+            createdAt: now - 3600,
             expiresAt: state == .expired ? now : now + 3600, acceptedAt: nil, revokedAt: nil)
         guard state != .unknown else { return invitation.id }
         let inviter = state == .spent ? try await addUser(address("spender-\(UUID().uuidString)")).id : nil

@@ -85,6 +85,17 @@ struct AdminCall: Sendable {
         return value.map { Members($0, isPatch: false) }
     }
 
+    /// The lines of a body of JSON texts.
+    ///
+    /// - Parameter most: lines that hold something.
+    func lines<Line>(most: Int, _ read: (_ number: Int, _ line: [UInt8]) -> Line) async throws -> [Line] {
+        try await refusing {
+            var lines: [Line] = []
+            try await NDJSONBody.lines(of: request, most: most) { lines.append(read($0, $1)) }
+            return lines
+        }
+    }
+
     private func json(_ mediaTypes: Set<String>) async throws -> JSONValue {
         try await refusing { try await JSONBody(request, mediaTypes: mediaTypes).value }
     }

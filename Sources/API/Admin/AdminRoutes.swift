@@ -45,6 +45,8 @@ package struct AdminRoutes: Sendable {
         UsersEndpoint(administration: administration).addRoutes(to: table)
         GroupsEndpoint(administration: administration).addRoutes(to: table)
         SCIMTokensEndpoint(administration: administration).addRoutes(to: table)
+        UserImportsEndpoint(administration: administration).addRoutes(to: table)
+        RolesEndpoint(administration: administration).addRoutes(to: table)
         InvitationsEndpoint(administration: administration).addRoutes(to: table)
         IdentityProvidersEndpoint(administration: administration).addRoutes(to: table)
         TrustedIssuersEndpoint(administration: administration).addRoutes(to: table)
@@ -57,6 +59,7 @@ package struct AdminRoutes: Sendable {
         ScopePoliciesEndpoint(administration: administration).addRoutes(to: table)
         GrantsEndpoint(administration: administration).addRoutes(to: table)
         ProgrammaticTokensEndpoint(administration: administration).addRoutes(to: table)
+        OperationsEndpoint(administration: administration).addRoutes(to: table)
         AdminKeysEndpoint(administration: administration).addRoutes(to: table)
         AccessReviewsEndpoint(administration: administration).addRoutes(to: table)
         AuditEventsEndpoint(administration: administration).addRoutes(to: table)
@@ -105,11 +108,12 @@ struct AdminRouteTable {
     ) {
         on(.get, path, scope, places, handler, operation)
     }
+    /// - Parameter largestBody: in bytes.
     func post(
         _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
-        as operation: Operation
+        as operation: Operation, largestBody: Int = JSONBody.largest
     ) {
-        on(.post, path, scope, places, handler, operation)
+        on(.post, path, scope, places, handler, operation, largestBody: largestBody)
     }
     func patch(
         _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
@@ -126,7 +130,7 @@ struct AdminRouteTable {
 
     private func on(
         _ method: HTTPRequest.Method, _ path: String, _ scope: AdminScope, _ places: [AdminPlace],
-        _ handler: @escaping Handler, _ operation: Operation
+        _ handler: @escaping Handler, _ operation: Operation, largestBody: Int = JSONBody.largest
     ) {
         for place in places {
             let full =
@@ -147,7 +151,7 @@ struct AdminRouteTable {
                     method == .get
                     ? nil
                     : try await WriteRequest(
-                        request, by: context.administrator, in: organization.id, largestBody: JSONBody.largest)
+                        request, by: context.administrator, in: organization.id, largestBody: largestBody)
                 let call = AdminCall(
                     request: write?.request ?? request, administrator: context.administrator,
                     organization: organization, parameters: context.parameters, cursors: cursors, publicURL: publicURL,

@@ -11,7 +11,7 @@ struct AdminReply: Sendable, Equatable {
     var body: [UInt8]?
     /// Becomes the `ETag`.
     var version: Int64?
-    /// The new thing's place below the collection that was posted to.
+    /// The new thing's place below the collection that was posted to; one that begins with `/` is a whole path.
     var place: String?
     /// The event the write was recorded as; nil after a dry run.
     var event: EventID?
@@ -26,6 +26,13 @@ struct AdminReply: Sendable, Equatable {
     }
 
     static let deleted = AdminReply(status: 204)
+
+    /// 202 with the operation that goes on with it.
+    static func accepted(_ operation: LongOperation) -> AdminReply {
+        AdminReply(
+            status: 202, body: OperationsEndpoint.json(operation),
+            place: "/v1/organizations/\(operation.organization)/operations/\(operation.id)")
+    }
 }
 
 extension AdminReply {
@@ -94,7 +101,9 @@ extension AdminCall {
             headers[.dryRun] = "true"
         } else {
             headers[.eTag] = reply.version.map { "\"v\($0)\"" }
-            headers[.location] = reply.place.map { "\(publicURL)\(request.uri.path)/\($0)" }
+            headers[.location] = reply.place.map { place in
+                publicURL + (place.hasPrefix("/") ? place : "\(request.uri.path)/\(place)")
+            }
             headers[.auditEvent] = reply.event?.description
         }
         return Response(

@@ -34,11 +34,14 @@ struct InvitationsEndpoint: Sendable {
         var members = try await call.body()
         let email = members.requiredString("email")
         let name = members.string("name")
+        let groups = members.ids("groups", of: GroupID.self) ?? []
+        let roles = members.ids("roles", of: RoleID.self) ?? []
         let lifetime = members.integer("expires_in_seconds")
         try members.finish()
         return try await call.write { administrator in
             try await administration.createInvitation(
-                email: email, name: name, lifetimeSeconds: lifetime, in: call.organization.id, by: administrator)
+                email: email, name: name, groups: groups, roles: roles, lifetimeSeconds: lifetime,
+                in: call.organization.id, by: administrator)
         } reply: { made in
             let invitation = made.value.invitation
             return .created(
@@ -62,7 +65,8 @@ struct InvitationsEndpoint: Sendable {
     private static let schema = Schema.named(
         "Invitation",
         .object([
-            "id": .id(InvitationID.self), "email": .string, "name": .string.nullable, "created_by": .string,
+            "id": .id(InvitationID.self), "email": .string, "name": .string.nullable,
+            "groups": .array(of: .id(GroupID.self)), "roles": .array(of: .id(RoleID.self)), "created_by": .string,
             "created_at": .time, "expires_at": .time, "accepted_at": .time.nullable, "revoked_at": .time.nullable,
         ]))
 
@@ -73,6 +77,8 @@ struct InvitationsEndpoint: Sendable {
         "NewInvitation",
         .draft([
             "email": .email, "name": .name.optional,
+            "groups": .array(of: .id(GroupID.self), 0...50).optional.said("What whoever accepts it gets."),
+            "roles": .array(of: .id(RoleID.self), 0...50).optional,
             "expires_in_seconds": .integer(Administration.invitationLifetime.allowed).optional,
         ]))
 
@@ -82,6 +88,8 @@ struct InvitationsEndpoint: Sendable {
             json.string("id", invitation.id.description)
             json.string("email", invitation.email)
             json.optional("name", invitation.name)
+            json.strings("groups", invitation.groups.map(\.description))
+            json.strings("roles", invitation.roles.map(\.description))
             if let link { json.string("link", link.revealed) }
             json.string("created_by", invitation.createdBy)
             json.time("created_at", invitation.createdAt)

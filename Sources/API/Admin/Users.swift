@@ -12,7 +12,10 @@ struct UsersEndpoint: Sendable {
             "users", .usersRead, in: .organization, use: list,
             as: .list(
                 "listUsers", "The people of the organization", of: Self.schema,
-                filters: ["email": .string, "group": .id(GroupID.self)]))
+                filters: [
+                    "email": .email, "status": .words(User.Status.self), "group": .id(GroupID.self),
+                    "q": .string(1...254).said("What the e-mail address begins with; orders by it."),
+                ]))
         table.post(
             "users", .usersWrite, in: .organization, use: create,
             as: .create("createUser", "Make a person before they first come", from: Self.draft, to: Self.schema))
@@ -22,6 +25,11 @@ struct UsersEndpoint: Sendable {
         table.patch(
             "users/{user}", .usersWrite, in: .organization, use: update,
             as: .update("updateUser", "Change a person", from: Self.patch, to: Self.schema, ifMatch: .optional))
+        table.delete(
+            "users/{user}", .usersWrite, in: .organization, use: erase,
+            as: .begin(
+                "eraseUser", "Forget a person: gone now, and from the log as the operation goes on", ifMatch: .optional)
+        )
         table.post(
             "users/{user}:disable", .usersWrite, in: .organization, use: disable,
             as: .act("disableUser", "Keep a person out; every session and connection ends now", to: Self.schema))
@@ -43,20 +51,24 @@ struct UsersEndpoint: Sendable {
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
-        let request = try ListRequest(call, of: "users", filters: ["email", "group"])
-        if let group = try request.id("group", of: GroupID.self) {
-            guard request.filters["email"] == nil else {
-                throw AdminError.malformed("Filter by email or by group, not by both.")
+        let request = try ListRequest(call, of: "users", filters: ["email", "status", "group", "q"])
+        var filter = UserStore.Filter()
+        filter.email = request.filters["email"]
+        filter.group = try request.id("group", of: GroupID.self)
+        if let word = request.filters["status"] {
+            guard let status = User.Status(rawValue: word) else {
+                throw AdminError.malformed("There is no such status.")
             }
-            let rows = try await administration.users.list(request.page, in: group, of: call.organization.id)
+            filter.status = status
+        }
+        guard let prefix = request.filters["q"] else {
+            let rows = try await administration.users.list(request.page, where: filter, of: call.organization.id)
             return request.reply(rows, id: \.id.uuid, Self.json)
         }
-        if let email = request.filters["email"] {
-            let found = try await administration.users.find(email: email, in: call.organization.id)
-            return request.reply(request.page(of: found.map { [$0] } ?? [], id: \.id.uuid), id: \.id.uuid, Self.json)
-        }
-        let rows = try await administration.users.list(request.page, of: call.organization.id)
-        return request.reply(rows, id: \.id.uuid, Self.json)
+        let rows = try await administration.users.list(
+            beginning: prefix, after: request.position, limit: request.limit + 1, where: filter,
+            of: call.organization.id)
+        return request.reply(rows, position: { $0.email?.lowercased() ?? "" }, Self.json)
     }
 
     private func create(_ call: AdminCall) async throws -> Response {
@@ -91,6 +103,15 @@ struct UsersEndpoint: Sendable {
                 id, update, if: condition, in: call.organization.id, by: administrator)
         } reply: { done in
             .ok(Self.json(done.value), version: done.value.version)
+        }
+    }
+
+    private func erase(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("user", of: UserID.self)
+        return try await call.write { administrator in
+            try await administration.eraseUser(id, if: call.condition(), in: call.organization.id, by: administrator)
+        } reply: { done in
+            .accepted(done.value)
         }
     }
 

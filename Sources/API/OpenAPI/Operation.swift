@@ -108,6 +108,18 @@ struct Operation: Sendable {
         return operation
     }
 
+    /// Begins long work: 202, `Location`.
+    static func begin(
+        _ id: String, _ summary: String, from request: Body? = nil, ifMatch condition: Condition = .none
+    ) -> Operation {
+        var operation = Operation(id: id, summary: summary)
+        operation.request = request
+        operation.replies = [Body(schema: OperationsEndpoint.schema)]
+        operation.status = .accepted
+        operation.condition = condition
+        return operation
+    }
+
     // MARK: Variations
 
     func said(_ details: String) -> Operation {

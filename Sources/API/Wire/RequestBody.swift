@@ -6,29 +6,41 @@ extension Request {
     ///
     /// - Throws: 413 when it is longer than `limit` bytes; one that says so itself is not read at all.
     func wholeBody(upTo limit: Int) async throws -> ByteBuffer {
+        var whole = ByteBuffer()
+        try await eachPart(upTo: limit) { whole.writeImmutableBuffer($0) }
+        return whole
+    }
+
+    /// The body part by part, as it comes.
+    ///
+    /// - Throws: as ``wholeBody(upTo:)``; what `read` throws.
+    func eachPart(upTo limit: Int, _ read: (ByteBuffer) throws -> Void) async throws {
         if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit {
             throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
         }
         let deadline = ContinuousClock.now + Self.bodyDeadline
-        var whole = ByteBuffer()
-        do {
-            for try await part in body {
-                guard whole.readableBytes + part.readableBytes <= limit else {
-                    throw HTTPError(.contentTooLarge, headers: [.connection: "close"])
-                }
-                // A body that drips holds memory for as long as it likes (P-03).
-                guard ContinuousClock.now < deadline else {
-                    throw HTTPError(.requestTimeout, headers: [.connection: "close"])
-                }
-                whole.writeImmutableBuffer(part)
+        var count = 0
+        var parts = body.makeAsyncIterator()
+        while let part = try await Self.next(of: &parts) {
+            count += part.readableBytes
+            guard count <= limit else { throw HTTPError(.contentTooLarge, headers: [.connection: "close"]) }
+            // A body that drips holds memory for as long as it likes (P-03).
+            guard ContinuousClock.now < deadline else {
+                throw HTTPError(.requestTimeout, headers: [.connection: "close"])
             }
+            try read(part)
+        }
+    }
+
+    private static func next(of parts: inout RequestBody.AsyncIterator) async throws -> ByteBuffer? {
+        do {
+            return try await parts.next()
         } catch let error as HTTPError {
             throw error
         } catch {
             // The other side hung up in the middle: nothing of ours failed.
             throw HTTPError(.badRequest, headers: [.connection: "close"])
         }
-        return whole
     }
 
     /// How long a body may take.

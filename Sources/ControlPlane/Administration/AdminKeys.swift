@@ -39,19 +39,9 @@ extension Administration {
     ) async throws -> Administered<IssuedAdminKey> {
         var checks = FieldChecks()
         checks.name(wanted.name, "/name")
-        checks.scopes(wanted.scopes, in: organization, madeBy: administrator)
-        checks.addresses(wanted.cidrs, madeBy: administrator)
-        if let end = wanted.expiresAt {
-            checks.require(end > administrator.now, "/expires_at", "past", "This moment is over.")
-        }
-        if let limit = administrator.key?.expiresAt {
-            checks.require(
-                wanted.expiresAt.map { $0 <= limit } == true, "/expires_at", FieldError.exceedsMaker,
-                "A key cannot outlive the key that makes it.")
-        }
-        // Before everything else that may be wrong: who tries to gain power is refused for that, and recorded.
-        let excesses = checks.errors.filter { $0.code == FieldError.exceedsMaker }
-        if !excesses.isEmpty { throw AdminError.exceedsMaker(excesses) }
+        checks.adminScopes(wanted.scopes, "/scopes", 1...64, in: organization, givenBy: administrator)
+        checks.addresses(wanted.cidrs, "/cidrs", givenBy: administrator)
+        checks.end(wanted.expiresAt, "/expires_at", givenBy: administrator)
         try checks.finish()
         let id = AdminKeyID.make(at: administrator.now, random)
         let credential = AdminCredential(organization: organization, key: id, random)
@@ -82,55 +72,6 @@ extension Administration {
                 value: old, type: .adminKeyRevoked, target: old.auditTarget,
                 changes: .between(old.facts, [:]), isCached: false)
         }
-    }
-}
-
-extension FieldChecks {
-    fileprivate mutating func scopes(
-        _ scopes: [String], in organization: OrganizationID, madeBy administrator: Administrator
-    ) {
-        require(!scopes.isEmpty && scopes.count <= 64, "/scopes", "invalid", "A key has 1 to 64 scopes.")
-        for (index, text) in scopes.enumerated() {
-            guard let scope = AdminScope(rawValue: text) else {
-                add(FieldError("/scopes/\(index)", "unknown_scope", "There is no such scope."))
-                continue
-            }
-            require(
-                administrator.holds(scope), "/scopes/\(index)", FieldError.exceedsMaker,
-                "A key can give only scopes that it holds itself.")
-            require(
-                organization == .platform || !scope.isPlatformOnly, "/scopes/\(index)", "platform_only",
-                "Only keys of the platform can hold this scope.")
-        }
-    }
-
-    mutating func addresses(_ cidrs: [String], madeBy administrator: Administrator) {
-        require(cidrs.count <= 64, "/cidrs", "too_many", "A key has at most 64 address ranges.")
-        for (index, range) in cidrs.enumerated() {
-            require(AddressRange(range) != nil, "/cidrs/\(index)", "invalid", "This is not an address or a CIDR range.")
-        }
-        guard let limits = administrator.key?.cidrs, !limits.isEmpty else { return }
-        require(
-            !cidrs.isEmpty, "/cidrs", FieldError.exceedsMaker,
-            "A key for certain addresses can make only keys for these.")
-        for (index, range) in cidrs.enumerated() {
-            require(
-                limits.contains { range.isAddressRange(within: $0) }, "/cidrs/\(index)", FieldError.exceedsMaker,
-                "A key can give only addresses that it may be used from itself.")
-        }
-    }
-}
-
-extension String {
-    /// Whether this CIDR range lies inside the other: it begins there, and is no wider.
-    fileprivate func isAddressRange(within other: String) -> Bool {
-        guard let outer = AddressRange(other), AddressRange(self) != nil else { return false }
-        return outer.contains(String(prefix { $0 != "/" })) && prefixLength >= other.prefixLength
-    }
-
-    private var prefixLength: Int {
-        guard let mark = firstIndex(of: "/") else { return contains(":") ? 128 : 32 }
-        return Int(self[index(after: mark)...]) ?? 0
     }
 }
 

@@ -9,6 +9,9 @@ package enum AdminScope: String, Sendable, CaseIterable {
     case scimTokensRead = "scim-tokens:read"
     /// Whoever holds such a token writes all users and groups of the organization.
     case scimTokensWrite = "scim-tokens:write"
+    case rolesRead = "roles:read"
+    case rolesWrite = "roles:write"
+    case operationsRead = "operations:read"
     case invitationsRead = "invitations:read"
     case invitationsWrite = "invitations:write"
     /// Who writes identity providers decides who can become any user: for owners.

@@ -38,8 +38,11 @@ struct FieldChecks {
             "This must be from \(allowed.lowerBound) to \(allowed.upperBound).")
     }
 
-    /// - Throws: ``AdminError/invalid(_:)`` with everything that was found.
+    /// - Throws: ``AdminError/invalid(_:)`` with everything that was found; before that ``AdminError/exceedsMaker(_:)``, since
+    ///   who tries to gain power is refused for that, and recorded.
     func finish() throws(AdminError) {
+        let excesses = errors.filter { $0.code == FieldError.exceedsMaker }
+        if !excesses.isEmpty { throw .exceedsMaker(excesses) }
         if !errors.isEmpty { throw .invalid(errors) }
     }
 }

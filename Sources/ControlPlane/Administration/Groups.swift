@@ -162,6 +162,13 @@ extension Administration {
             checks.movement(coming.count + leaving.count)
             try checks.finish()
         }
+        if !coming.isEmpty {
+            var checks = FieldChecks()
+            for role in try await roles.roles(of: [group], in: organization, transaction) {
+                checks.roleOfGroup(role, "/members", givenBy: administrator)
+            }
+            try checks.finish()
+        }
         let known = try await users.existing(Array(coming), in: organization, transaction)
         guard coming.isSubset(of: known) else { throw AdminError.invalid([.unknown("/members")]) }
         return Movement(

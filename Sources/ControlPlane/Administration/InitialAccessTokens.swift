@@ -38,9 +38,8 @@ extension Administration {
         var checks = FieldChecks()
         checks.name(wanted.name, "/name")
         if let uses = wanted.uses { checks.range(uses, 1...1_000_000, "/uses") }
-        if let end = wanted.expiresAt {
-            checks.require(end > administrator.now, "/expires_at", "past", "This moment is over.")
-        }
+        checks.end(wanted.expiresAt, "/expires_at", givenBy: administrator)
+        checks.anyAddress("", givenBy: administrator)
         try checks.finish()
         let id = InitialAccessTokenID.make(at: administrator.now, random)
         let credential = InitialAccessCredential(organization: organization, id: id, random)

@@ -14,22 +14,28 @@ extension Administration {
     /// Seconds an invitation may live, and lives unless somebody says otherwise.
     package static let invitationLifetime = (allowed: 300...(30 * 86_400), standard: 7 * 86_400)
 
-    /// Opens a way in for one e-mail address: whoever proves that address while opening the link becomes its user.
+    /// Opens a way in for one e-mail address: whoever proves that address while opening the link becomes its user, in these
+    /// groups and with these roles.
+    ///
+    /// - Throws: ``AdminError/exceedsMaker(_:)`` for one that would give what the administrator could not.
     package func createInvitation(
-        email: String, name: String?, lifetimeSeconds: Int?, in organization: OrganizationID,
-        by administrator: Administrator
+        email: String, name: String?, groups groupIDs: [GroupID] = [], roles roleIDs: [RoleID] = [],
+        lifetimeSeconds: Int?, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<IssuedInvitation> {
-        let lifetime = lifetimeSeconds ?? Self.invitationLifetime.standard
+        let lifetime = lifetimeSeconds ?? standardLifetime(of: administrator)
         var checks = FieldChecks()
         let address = checks.email(email, "/email")
         if let name { checks.name(name, "/name") }
         checks.range(lifetime, Self.invitationLifetime.allowed, "/expires_in_seconds")
+        let end = administrator.now + Double(lifetime)
+        checks.end(end, "/expires_in_seconds", givenBy: administrator)
+        try await check(groupIDs, roleIDs, in: organization, by: administrator, &checks)
         try checks.finish()
         let token = InvitationToken(organization: organization, random)
         let invitation = Invitation(
             id: InvitationID.make(at: administrator.now, random), email: address, name: name,
-            createdBy: administrator.actor.id, createdAt: administrator.now,
-            expiresAt: administrator.now + Double(lifetime), acceptedAt: nil, revokedAt: nil)
+            groups: Set(groupIDs).sorted(), roles: Set(roleIDs).sorted(), createdBy: administrator.actor.id,
+            createdAt: administrator.now, expiresAt: end, acceptedAt: nil, revokedAt: nil)
         let issued = IssuedInvitation(
             invitation: invitation,
             link: Secret("\(settings.publicURL)/signin/invitation/\(token.secret.revealed)"))
@@ -40,7 +46,49 @@ extension Administration {
                 changes: [
                     AuditEvent.Change(path: "email", new: .string(address), isPersonal: true),
                     AuditEvent.Change(path: "expires_at", new: .time(invitation.expiresAt)),
+                    AuditEvent.Change(path: "groups", new: .texts(invitation.groups.map(\.description))),
+                    AuditEvent.Change(path: "roles", new: .texts(invitation.roles.map(\.description))),
                 ], isCached: false)
+        }
+    }
+
+    /// As long as usual, and no longer than the key that makes it.
+    private func standardLifetime(of administrator: Administrator) -> Int {
+        let left = administrator.key?.expiresAt.map { Int($0.timeIntervalSince(administrator.now)) }
+        return min(Self.invitationLifetime.standard, left ?? .max)
+    }
+
+    private func check(
+        _ groupIDs: [GroupID], _ roleIDs: [RoleID], in organization: OrganizationID, by administrator: Administrator,
+        _ checks: inout FieldChecks
+    ) async throws {
+        for (pointer, count) in [("/groups", groupIDs.count), ("/roles", roleIDs.count)] {
+            checks.require(count <= 50, pointer, "too_many", "Name at most 50.")
+        }
+        let knownGroups = try await groups.existing(groupIDs, in: organization)
+        for (index, group) in groupIDs.enumerated() where !knownGroups.contains(group) {
+            checks.add(.unknown("/groups/\(index)"))
+        }
+        if !groupIDs.isEmpty {
+            checks.require(
+                administrator.holds(.groupsWrite), "/groups", FieldError.exceedsMaker,
+                "Only a key with the scope groups:write can put people into groups.")
+        }
+        for role in try await roles.roles(of: groupIDs, in: organization) {
+            checks.role(role, "/groups", givenBy: administrator)
+        }
+        let knownRoles = try await roles.find(roleIDs, in: organization)
+        for (index, id) in roleIDs.enumerated() {
+            guard let role = knownRoles.first(where: { $0.id == id }) else {
+                checks.add(.unknown("/roles/\(index)"))
+                continue
+            }
+            checks.role(role, "/roles/\(index)", givenBy: administrator)
+        }
+        if !roleIDs.isEmpty {
+            checks.require(
+                administrator.holds(.rolesWrite), "/roles", FieldError.exceedsMaker,
+                "Only a key with the scope roles:write can give roles.")
         }
     }
 

@@ -68,22 +68,15 @@ extension Administration {
     ) async throws -> Administered<IssuedSCIMToken> {
         var checks = FieldChecks()
         checks.name(wanted.name, "/name")
-        checks.addresses(wanted.cidrs, madeBy: administrator)
+        checks.addresses(wanted.cidrs, "/cidrs", givenBy: administrator)
+        // Whoever writes groups gives the roles that come with them.
+        for role in try await roles.rolesOfGroups(in: organization) { checks.role(role, "", givenBy: administrator) }
         for scope in AdminScope.ofDirectories.sorted(by: { $0.rawValue < $1.rawValue }) {
             checks.require(
                 administrator.holds(scope), "", FieldError.exceedsMaker,
                 "Only a key with the scope \(scope.rawValue) can make such a token.")
         }
-        if let end = wanted.expiresAt {
-            checks.require(end > administrator.now, "/expires_at", "past", "This moment is over.")
-        }
-        if let limit = administrator.key?.expiresAt {
-            checks.require(
-                wanted.expiresAt.map { $0 <= limit } == true, "/expires_at", FieldError.exceedsMaker,
-                "A token cannot outlive the key that makes it.")
-        }
-        let excesses = checks.errors.filter { $0.code == FieldError.exceedsMaker }
-        if !excesses.isEmpty { throw AdminError.exceedsMaker(excesses) }
+        checks.end(wanted.expiresAt, "/expires_at", givenBy: administrator)
         try checks.finish()
         let id = SCIMTokenID.make(at: administrator.now, random)
         let credential = SCIMCredential(organization: organization, id: id, random)

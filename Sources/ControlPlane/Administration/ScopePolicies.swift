@@ -52,6 +52,7 @@ extension Administration {
             ScopePolicyID.make(at: administrator.now, random), version: 1, createdAt: administrator.now,
             updatedAt: administrator.now)
         return try await administer(organization, by: administrator) { transaction in
+            try await hold(statement.principals.roles, in: organization, transaction)
             guard try await policies.insert(statement, of: organization, in: transaction) else {
                 throw AdminError.nameTaken
             }
@@ -75,6 +76,7 @@ extension Administration {
                 id, version: old.version, createdAt: old.createdAt, updatedAt: administrator.now)
             do {
                 return try await administer(organization, by: administrator) { transaction in
+                    try await hold(wanted.principals.roles, in: organization, transaction)
                     guard
                         let stored = try await policies.update(
                             wanted, of: organization, at: administrator.now, in: transaction)
@@ -140,6 +142,16 @@ extension Administration {
             at: now)
     }
 
+    /// Roles that a statement names stay until it stands, and then because it does.
+    private func hold(
+        _ named: [RoleID], in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws {
+        let known = try await roles.existing(named, in: organization, transaction)
+        guard named.allSatisfy(known.contains) else {
+            throw AdminError.conflict("A role that this names was deleted meanwhile.")
+        }
+    }
+
     private func check(_ draft: StatementDraft, in organization: OrganizationID) async throws {
         var checks = FieldChecks()
         checks.statement(draft)
@@ -151,8 +163,10 @@ extension Administration {
         for (index, group) in draft.principals.groups.enumerated() where !knownGroups.contains(group) {
             checks.add(.unknown("/principals/groups/\(index)"))
         }
-        // Roles are not kept yet, so none can be named.
-        for index in draft.principals.roles.indices { checks.add(.unknown("/principals/roles/\(index)")) }
+        let knownRoles = Set(try await roles.find(draft.principals.roles, in: organization).map(\.id))
+        for (index, role) in draft.principals.roles.enumerated() where !knownRoles.contains(role) {
+            checks.add(.unknown("/principals/roles/\(index)"))
+        }
         let exchanged = draft.conditions.exchangedFrom ?? []
         if !draft.resources.isEmpty || !exchanged.isEmpty {
             let usable = Set(try await usableResources(of: organization).map(\.id))

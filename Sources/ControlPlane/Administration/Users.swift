@@ -175,9 +175,9 @@ extension AdminError {
 extension User {
     var auditTarget: AuditEvent.Target { AuditEvent.Target(type: "user", id: id.description, name: name) }
 
-    fileprivate static let personalFacts: Set<String> = ["email", "name"]
+    static let personalFacts: Set<String> = ["email", "name"]
 
-    fileprivate var facts: Facts {
+    var facts: Facts {
         var facts: Facts = ["status": .string(status.rawValue)]
         facts["email"] = .text(email)
         facts["name"] = .text(name)
