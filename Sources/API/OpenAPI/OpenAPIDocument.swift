@@ -203,7 +203,7 @@ enum PathParameters {
         "key": .id(AdminKeyID.self), "signing_key": .id(SigningKeyID.self), "invitation": .id(InvitationID.self),
         "event": .id(EventID.self), "credential": .id(ResourceCredentialID.self), "token": .id(TokenID.self),
         "initial": .id(InitialAccessTokenID.self), "issuer": .id(IdentityProviderID.self),
-        "group": .id(GroupID.self), "scim": .id(SCIMTokenID.self),
+        "group": .id(GroupID.self), "scim": .id(SCIMTokenID.self), "session": .id(SessionID.self),
         "domain": .string(1...253, pattern: #"^[^/?#:%\s]+$"#),
     ]
 

@@ -2,6 +2,7 @@ package import Audit
 package import Foundation
 package import Keys
 package import Logging
+package import Outbound
 import Postgres
 package import Tenancy
 
@@ -20,6 +21,8 @@ package struct AdministrationSettings: Sendable {
     /// How long a new signing key is published before it may sign, so that every cached JWK Set has it by then. Default
     /// 300 s.
     package var keyPublicationLead: Duration = .seconds(300)
+    /// Key `GATEHOUSE_DNS_SERVERS`. Where organizations' proofs that a domain is theirs are looked up.
+    package var resolveText: TextRecordResolver = textRecordResolver()
 
     package init(publicURL: String, allowLoopbackUpstreams: Bool = false) {
         self.publicURL = publicURL
