@@ -402,8 +402,9 @@ def test_lists_hold_nothing_foreign(deployment, owner, ours, theirs):
     for method, path, platform_route in ROUTES:
         if method != "GET" or platform_route or "{" in path.replace("{org}", ""):
             continue
-        text = json.dumps(list(owner.list(filled(path, ours)))) if path.count("/") > 3 else owner.send(
-            "GET", filled(path, ours)).text
+        text = owner.send("GET", filled(path, ours)).text
+        if text.startswith('{"data":'):
+            text = json.dumps(list(owner.list(filled(path, ours))))
         named = {one for one in foreign if one in text}
         assert not named, (path, named)
 

@@ -47,8 +47,8 @@ struct ConnectionsView: Sendable {
         others = page.others.map {
             Other(name: PageText($0.name), address: PageText("\(address)?organization=\($0.slug)"))
         }
-        // An empty name is nobody's: it asks for another sign-in.
-        anotherAddress = PageText("\(address)?organization=")
+        // No slug is like this one: it asks for another sign-in.
+        anotherAddress = PageText("\(address)?organization=-")
     }
 }
 
