@@ -17,6 +17,7 @@ package struct APIServices: Sendable {
     package let revocation: Revocation
     package let registration: ClientRegistration
     package let management: ClientManagement
+    package let brandings: BrandingStore
     package let admin: AdminRoutes
     package let scim: SCIMRoutes
     package let limits: EndpointLimits
@@ -26,8 +27,8 @@ package struct APIServices: Sendable {
     package init(
         settings: EdgeSettings, issuers: IssuerDirectory, flow: AuthorizationFlow, tokens: TokenIssuance,
         pushed: PushedAuthorization, proofs: DPoPProofs, userInfo: UserInfo, introspection: Introspection,
-        revocation: Revocation, registration: ClientRegistration, management: ClientManagement, admin: AdminRoutes,
-        scim: SCIMRoutes,
+        revocation: Revocation, registration: ClientRegistration, management: ClientManagement,
+        brandings: BrandingStore, admin: AdminRoutes, scim: SCIMRoutes,
         limits: EndpointLimits, clock: WallClock = .system, random: RandomBytes = .system
     ) {
         self.settings = settings
@@ -41,6 +42,7 @@ package struct APIServices: Sendable {
         self.revocation = revocation
         self.registration = registration
         self.management = management
+        self.brandings = brandings
         self.admin = admin
         self.scim = scim
         self.limits = limits
@@ -164,6 +166,7 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let forms = browser.group().add(middleware: SameOriginForms(origin: settings.origin, flow: services.flow))
     SignInEndpoint(flow: services.flow, answers: answers).addRoutes(to: forms)
     DeviceEndpoint(flow: services.flow, answers: answers).addRoutes(to: forms)
+    ConnectionsEndpoint(flow: services.flow, answers: answers).addRoutes(to: forms)
 
     // For administrators and their programs.
     let description = services.admin.add(to: router, limits: services.limits)
@@ -175,6 +178,8 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     // What this server is, and how its pages look.
     browser.get("") { _, _ in pages.home() }
     router.get("assets/{file}", use: pages.stylesheet.get)
+    let brands = BrandAssets(catalog: services.issuers.catalog, brandings: services.brandings)
+    router.get("assets/brand/{organization}/{file}", use: brands.get)
 
     MethodNotAllowed.complete(router)
     return router

@@ -42,6 +42,8 @@ extension AuditEventType {
     package static let orgSuspended = AuditEventType("org.suspended", 3)
     package static let orgResumed = AuditEventType("org.resumed", 3)
     package static let orgDeleted = AuditEventType("org.deleted", 4)
+    package static let orgRestored = AuditEventType("org.restored", 4)
+    package static let orgErased = AuditEventType("org.erased", 4)
     package static let orgDomainAdded = AuditEventType("org.domain_added", 2)
     package static let orgDomainVerified = AuditEventType("org.domain_verified", 3)
     package static let orgDomainRemoved = AuditEventType("org.domain_removed", 3)
@@ -249,7 +251,8 @@ extension AuditEventType {
 extension AuditEventType {
     /// Every type there is.
     package static let catalogue: [AuditEventType] = [
-        .orgCreated, .orgUpdated, .orgSuspended, .orgResumed, .orgDeleted, .orgDomainAdded, .orgDomainVerified,
+        .orgCreated, .orgUpdated, .orgSuspended, .orgResumed, .orgDeleted, .orgRestored, .orgErased, .orgDomainAdded,
+        .orgDomainVerified,
         .orgDomainRemoved, .tenantSettingsChanged,
         .userCreated, .userUpdated, .userDeleted, .userDisabled, .userEnabled, .userLocked, .userUnlocked,
         .userPasswordChanged, .userPasswordReset, .userMfaEnrolled, .userMfaRemoved, .userRoleGranted,

@@ -50,6 +50,8 @@ package enum AdminError: Error, Sendable, Equatable {
     /// This `Idempotency-Key` came with another request before.
     case idempotencyKeyReused
     case unsupportedMediaType
+    /// Whether a domain is the organization's could not be looked up.
+    case nameServersFailed
     case tooLarge
     case unavailable(retryAfter: Duration)
     /// The key, its organization or the source asked too often.

@@ -5,7 +5,8 @@ import Synchronization
 package import Tenancy
 
 /// Removes what time has made worthless: sealed successors whose grace is over, registrations that nobody used,
-/// assertions that ended, replies kept for who repeats a request, and what became of long work.
+/// assertions that ended, replies kept for who repeats a request, what became of long work, and organizations that were
+/// deleted long enough ago.
 ///
 /// Each minute it looks after the grants whose refresh tokens this node rotated; each hour, and at start, after
 /// all of them, for what other nodes left behind. Nothing depends on it being punctual: what is over is refused by its own
@@ -26,6 +27,7 @@ package final class Housekeeping: Service {
     private let programmaticTokens: ProgrammaticTokenStore
     private let idempotency: IdempotencyStore
     private let operations: OperationStore
+    private let erasure: OrganizationErasure
     private let clock: WallClock
     private let logger: Logger
     /// Grants that this node rotated, and when last: their sealed successors will have to be erased.
@@ -42,6 +44,7 @@ package final class Housekeeping: Service {
         programmaticTokens = ProgrammaticTokenStore(database: database)
         idempotency = IdempotencyStore(database: database)
         operations = OperationStore(database: database)
+        erasure = OrganizationErasure(database: database, logger: logger)
         self.clock = clock
         self.logger = logger
     }
@@ -99,10 +102,19 @@ package final class Housekeeping: Service {
     /// Goes through all organizations once, the platform included.
     package func cleanAll() async throws {
         try await clean(.platform)
+        try await each(.present) { try await clean($0) }
+        try await each(.deleted) { organization in
+            if try await !erasure.run(on: organization, at: clock.now()) { try await clean(organization) }
+        }
+    }
+
+    private func each(
+        _ presence: OrganizationStore.Presence, _ body: (OrganizationID) async throws -> Void
+    ) async throws {
         var after: UUID?
         repeat {
-            let page = try await organizations.ids(Page(after: after, limit: 500))
-            for organization in page { try await clean(organization) }
+            let page = try await organizations.ids(Page(after: after, limit: 500), presence)
+            for organization in page { try await body(organization) }
             after = page.last?.uuid
         } while after != nil && !Task.isCancelled
     }

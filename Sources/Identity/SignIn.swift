@@ -26,7 +26,8 @@ package enum ResolvedIdentity: Sendable {
 /// Whoever is linked already is signed in as the linked user, whatever the e-mail address says by now. A first link
 /// needs one of two things besides an address that the provider verified: an invitation to that address, opened in the
 /// same browser transaction; or an address in a domain that the organization verified, from a provider marked
-/// authoritative for it, of a user who has no identity yet. Anything else becomes a pending link for an administrator.
+/// authoritative for it, of a user who has no identity yet, as far as the organization's rule of admission goes. Anything
+/// else becomes a pending link for an administrator.
 package struct SignIn: Sendable {
     private let database: TenantDatabase
     private let users: UserStore
@@ -64,8 +65,7 @@ package struct SignIn: Sendable {
             case .user(let user):
                 let session = attempt.session(of: user)
                 try await sessions.insert(
-                    session, secret: SecretDigest(of: attempt.secret), of: attempt.organization.id, at: attempt.now,
-                    in: transaction)
+                    session, secret: SecretDigest(of: attempt.secret), of: attempt.organization.id, in: transaction)
                 try await append(attempt.succeeded(user), transaction)
                 return .signedIn(user, session, attempt.secret)
             }
@@ -169,7 +169,10 @@ package struct SignIn: Sendable {
         // The database takes more letters for alike than an address may have, and the row was not locked at first.
         if let known, known.email.flatMap(EmailAddress.init) != email { return nil }
         if invited == nil {
-            guard standing.isAuthoritative else { return nil }
+            let admission = attempt.organization.settings.admission
+            guard standing.isAuthoritative, admission != .invitedOnly, known != nil || admission == .justInTime else {
+                return nil
+            }
             if let known, try await users.hasIdentity(known.id, in: organization, transaction) { return nil }
         }
         if let known, known.status != .active { return known }
@@ -290,7 +293,7 @@ struct Attempt: Sendable {
         Session(
             id: sessionID, user: user.id, identityProvider: record.id, authTime: identity.authTime,
             expiresAt: now + TimeInterval(organization.settings.sessionLifetimeSeconds), mfa: identity.mfa,
-            scopeCeiling: identity.scopeCeiling)
+            scopeCeiling: identity.scopeCeiling, createdAt: now)
     }
 
     // MARK: Events

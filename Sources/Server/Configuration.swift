@@ -5,6 +5,7 @@ import Foundation
 import Identity
 import Keys
 import Logging
+import Outbound
 import Postgres
 import Redis
 import SystemPackage
@@ -43,6 +44,9 @@ struct ServerConfiguration: Sendable {
     /// Key `GATEHOUSE_STYTCH_HOSTS`: hosts besides stytch.com that identity providers may be reached at, for custom
     /// domains; separated by commas.
     var stytchHosts: [String]
+    /// Key `GATEHOUSE_DNS_SERVERS`: name servers to ask for the records that prove domains, instead of the system's;
+    /// `ADDRESS` or `ADDRESS:PORT` in IPv4, separated by commas.
+    var nameServers: [NameServer]
     var registration: ClientRegistration.Settings
     /// Key `GATEHOUSE_REMEMBERED_GRANTS`: how many grants a node remembers as it last wrote them, so that their next
     /// refresh needs no read; about 700 bytes each. Default 16,384; 0 remembers none.
@@ -173,6 +177,7 @@ extension ServerConfiguration {
         let hosts = (reader.text("GATEHOUSE_STYTCH_HOSTS") ?? "").split(separator: ",").map {
             $0.trimmingCharacters(in: .whitespaces).lowercased()
         }
+        let nameServers = nameServers(&reader)
         var registration = ClientRegistration.Settings()
         registration.quota = reader.number(
             "GATEHOUSE_REGISTRATION_QUOTA", default: registration.quota, in: 1...100_000_000)
@@ -202,7 +207,7 @@ extension ServerConfiguration {
             sequencer: PostgresSettings(conninfo: sequencer), redis: redis, masterKey: masterKey,
             olderMasterKeys: Array(keys.dropFirst()),
             trustedProxies: proxies,
-            identity: identity, stytchHosts: hosts, registration: registration,
+            identity: identity, stytchHosts: hosts, nameServers: nameServers, registration: registration,
             rememberedGrants: rememberedGrants, outboundTrustRoots: outboundTrustRoots, rateLimits: rateLimits,
             logFormat: format, logLevel: level)
     }
@@ -262,6 +267,18 @@ extension ServerConfiguration {
             let range = AddressRange(text.trimmingCharacters(in: .whitespaces))
             if range == nil { reader.complain("GATEHOUSE_TRUSTED_PROXIES: \(text) is not an address range.") }
             return range
+        }
+    }
+
+    private static func nameServers(_ reader: inout SettingsReader) -> [NameServer] {
+        let texts = (reader.text("GATEHOUSE_DNS_SERVERS") ?? "").split(separator: ",")
+        if texts.count > 3 { reader.complain("GATEHOUSE_DNS_SERVERS: at most three are asked.") }
+        return texts.compactMap { text in
+            let server = NameServer(text.trimmingCharacters(in: .whitespaces))
+            if server == nil {
+                reader.complain("GATEHOUSE_DNS_SERVERS: \(text) is not an IPv4 address or ADDRESS:PORT.")
+            }
+            return server
         }
     }
 

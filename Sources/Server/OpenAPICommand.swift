@@ -38,7 +38,7 @@ extension ServerConfiguration {
             publicURL: publicURL, host: "", port: 0, internalHost: "", internalPort: 0, requestTimeout: 0,
             mostConnections: 0, tls: nil, database: nowhere, sequencer: nowhere,
             redis: try RedisSettings(url: "redis://127.0.0.1"), masterKey: key, olderMasterKeys: [], trustedProxies: [],
-            identity: IdentitySettings(), stytchHosts: [], registration: ClientRegistration.Settings(),
+            identity: IdentitySettings(), stytchHosts: [], nameServers: [], registration: ClientRegistration.Settings(),
             rememberedGrants: 0, outboundTrustRoots: nil, rateLimits: RateLimitSettings(), logFormat: .text,
             logLevel: .error)
     }

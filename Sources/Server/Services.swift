@@ -61,6 +61,7 @@ struct Services {
         var settings = AdministrationSettings(
             publicURL: configuration.publicURL, allowLoopbackUpstreams: configuration.isDevelopment)
         settings.allowedUpstreamHosts = Set(configuration.stytchHosts)
+        settings.resolveText = textRecordResolver(servers: configuration.nameServers)
         administration = Administration(
             database: database, catalog: catalog, secrets: secrets, settings: settings, random: random, logger: logger)
 
@@ -124,6 +125,7 @@ struct Services {
             registration: registration,
             management: ClientManagement(
                 database: database, catalog: catalog, refusals: refusals, random: random),
+            brandings: BrandingStore(database: database),
             admin: AdminRoutes(
                 administration: administration, documents: documents,
                 authentication: AdminAuthentication(

@@ -1,7 +1,7 @@
 package import Foundation
 
 // What decided access at a moment that is over. The database keeps it by itself: triggers write the history of every table
-// that `track_access()` names (migration 0015), in the transaction of the change.
+// that `track_access()` names (migration 0016), in the transaction of the change.
 
 /// What decided who may do what in one organization at one moment: everything but people.
 package struct AccessRules: Sendable, Equatable {

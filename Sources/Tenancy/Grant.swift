@@ -1,5 +1,6 @@
 package import Foundation
 package import Keys
+import Postgres
 
 /// One connection: what a user gave a client for a resource, with the one family of refresh tokens that keeps it alive.
 package struct Grant: Sendable, Equatable {
@@ -85,5 +86,31 @@ package struct Grant: Sendable, Equatable {
     package func isLive(at now: Date, under settings: OrganizationSettings) -> Bool {
         isLive(at: now) && createdAt + Double(settings.grantLifetimeSeconds) > now
             && lastUsedAt + Double(settings.grantIdleLifetimeSeconds) > now
+    }
+}
+
+/// Which grants are meant; absent members select nothing.
+package struct GrantFilter: Sendable, Equatable {
+    package var user: UserID?
+    package var client: ClientID?
+    package var resource: ResourceID?
+    package var status: Grant.Status?
+
+    package init(user: UserID? = nil, client: ClientID? = nil, resource: ResourceID? = nil, status: Grant.Status? = nil)
+    {
+        self.user = user
+        self.client = client
+        self.resource = resource
+        self.status = status
+    }
+
+    /// Written out only where they are there, so that each combination is planned for itself.
+    var conditions: SQL {
+        var conditions: SQL = ""
+        if let user { conditions = "\(conditions) AND user_id = \(user)" }
+        if let client { conditions = "\(conditions) AND client_id = \(client)" }
+        if let resource { conditions = "\(conditions) AND resource_id = \(resource)" }
+        if let status { conditions = "\(conditions) AND status = \(status.rawValue)" }
+        return conditions
     }
 }

@@ -87,14 +87,13 @@ package struct GrantStore: Sendable {
     }
 
     package func list(
-        _ page: Page, of organization: OrganizationID, user: UserID? = nil, client: ClientID? = nil
+        _ page: Page, of organization: OrganizationID, _ filter: GrantFilter = GrantFilter()
     ) async throws -> [Grant] {
         try await database.read(
             organization,
             """
             SELECT \(columns) FROM "grant" WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after))
-               AND (\(user)::uuid IS NULL OR user_id = \(user)) AND (\(client)::uuid IS NULL OR client_id = \(client))
+               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) \(filter.conditions)
              ORDER BY id LIMIT \(page.limit)
             """, as: Grant.init(row:))
     }
@@ -358,12 +357,47 @@ package struct GrantStore: Sendable {
             """
         ).map(Grant.init(row:)).first
         guard let ended else { return nil }
+        try await forgetConsent(by: ended, in: organization, transaction)
+        return ended
+    }
+
+    /// Ends the oldest active grants that a filter selects, and forgets what was allowed by them; when none is left, all that
+    /// the filter's people allowed.
+    ///
+    /// - Returns: what was ended, and whether some are left.
+    package func revokeSome(
+        _ filter: GrantFilter, in organization: OrganizationID, most: Int, because reason: String,
+        _ transaction: PostgresTransaction
+    ) async throws -> (ended: [Grant], hasMore: Bool) {
+        let selected: SQL = """
+            SELECT id FROM "grant" WHERE organization_id = \(organization) AND status = 'active' \(filter.conditions)
+            """
+        let ended = try await transaction.query(
+            """
+            UPDATE "grant" SET status = 'revoked', revoked_reason = \(reason), successor_sealed = NULL,
+                   version = version + 1
+             WHERE organization_id = \(organization) AND status = 'active'
+               AND id IN (\(selected) ORDER BY id LIMIT \(Int64(most)) FOR UPDATE)
+            RETURNING \(columns)
+            """
+        ).map(Grant.init(row:))
+        guard ended.count == most, try await !transaction.query("\(selected) LIMIT 1").isEmpty else {
+            try await transaction.query(
+                "DELETE FROM consent WHERE organization_id = \(organization) \(filter.conditions)")
+            return (ended, false)
+        }
+        for grant in ended { try await forgetConsent(by: grant, in: organization, transaction) }
+        return (ended, true)
+    }
+
+    private func forgetConsent(
+        by grant: Grant, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws {
         try await transaction.query(
             """
-            DELETE FROM consent WHERE organization_id = \(organization) AND user_id = \(ended.user)
-               AND client_id = \(ended.client) AND resource_id = \(ended.resource)
+            DELETE FROM consent WHERE organization_id = \(organization) AND user_id = \(grant.user)
+               AND client_id = \(grant.client) AND resource_id = \(grant.resource)
             """)
-        return ended
     }
 
     /// Ends all grants of a user, and forgets what they allowed.

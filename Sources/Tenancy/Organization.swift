@@ -17,10 +17,26 @@ package struct Organization: Sendable, Equatable {
     package let version: Int64
     package let createdAt: Date
     package let updatedAt: Date
+    /// Set while it is deleted.
+    package let deletion: Deletion?
+
+    /// How far a deletion has gone.
+    package struct Deletion: Sendable, Equatable {
+        package let deletedAt: Date
+        /// Until then it can be restored; then all it owns is erased.
+        package let deletesAt: Date
+        package let erasedAt: Date?
+
+        package init(deletedAt: Date, deletesAt: Date, erasedAt: Date? = nil) {
+            self.deletedAt = deletedAt
+            self.deletesAt = deletesAt
+            self.erasedAt = erasedAt
+        }
+    }
 
     package init(
         id: OrganizationID, slug: String, name: String, status: Status, wrappedDataKey: [UInt8],
-        settings: OrganizationSettings, version: Int64, createdAt: Date, updatedAt: Date
+        settings: OrganizationSettings, version: Int64, createdAt: Date, updatedAt: Date, deletion: Deletion? = nil
     ) {
         self.id = id
         self.slug = slug
@@ -31,6 +47,7 @@ package struct Organization: Sendable, Equatable {
         self.version = version
         self.createdAt = createdAt
         self.updatedAt = updatedAt
+        self.deletion = deletion
     }
 
     /// Whether `slug` may name an organization: 2–63 of `a-z 0-9 -`, no hyphen at the ends, no word the platform keeps.
@@ -56,6 +73,16 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
     package var grantLifetimeSeconds: Int = 400 * 86_400
     /// How long a browser stays signed in.
     package var sessionLifetimeSeconds: Int = 12 * 3_600
+    /// A browser that did nothing for this long is signed out; nil: as long as the session lasts.
+    package var sessionIdleLifetimeSeconds: Int?
+    /// How long ago somebody may have proven who they are and still connect something; nil: as long as the session lasts.
+    package var maxAuthenticationAgeSeconds: Int?
+    /// Nobody signs in, and no session counts, with one kind of factor alone.
+    package var mfaRequired = false
+    /// Whom a first sign-in may let in.
+    package var admission = Admission.justInTime
+    /// Whether people are asked again for what they allowed before.
+    package var consent = Consent.remember
     /// How long a token that an administrator issues by name may live at most, and lives unless they say less.
     package var programmaticTokenLifetimeSeconds: Int = 90 * 86_400
     /// The resource meant when a client names none.
@@ -67,6 +94,24 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
     package var deviceAuthorization = false
     /// Which clients may come by themselves.
     package var onboarding = OnboardingSettings()
+    /// The platform's alone: how long a deleted organization can be restored.
+    package var deletionGraceSeconds: Int = 30 * 86_400
+
+    /// What a provider's word about an address in a verified domain is enough for; an invitation is always enough.
+    package enum Admission: String, Sendable, Codable, CaseIterable {
+        /// To be let in, known or not.
+        case justInTime = "just_in_time"
+        /// To be the user that an administrator made.
+        case knownUsers = "known_users"
+        /// For nothing.
+        case invitedOnly = "invited_only"
+    }
+
+    /// Clients that nobody vouches for ask each time, whatever this says.
+    package enum Consent: String, Sendable, Codable, CaseIterable {
+        case remember
+        case alwaysAsk = "always_ask"
+    }
 
     package init() {}
 
@@ -75,6 +120,12 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         case grantIdleLifetimeSeconds = "grant_idle_lifetime_seconds"
         case grantLifetimeSeconds = "grant_lifetime_seconds"
         case sessionLifetimeSeconds = "session_lifetime_seconds"
+        case sessionIdleLifetimeSeconds = "session_idle_lifetime_seconds"
+        case maxAuthenticationAgeSeconds = "max_authentication_age_seconds"
+        case mfaRequired = "mfa_required"
+        case admission
+        case consent
+        case deletionGraceSeconds = "deletion_grace_seconds"
         case programmaticTokenLifetimeSeconds = "programmatic_token_lifetime_seconds"
         case defaultResource = "default_resource"
         case approvalRequiredFor = "approval_required_for"
@@ -92,6 +143,12 @@ package struct OrganizationSettings: Sendable, Equatable, Codable {
         grantIdleLifetimeSeconds = try number(.grantIdleLifetimeSeconds, standard.grantIdleLifetimeSeconds)
         grantLifetimeSeconds = try number(.grantLifetimeSeconds, standard.grantLifetimeSeconds)
         sessionLifetimeSeconds = try number(.sessionLifetimeSeconds, standard.sessionLifetimeSeconds)
+        sessionIdleLifetimeSeconds = try values.decodeIfPresent(Int.self, forKey: .sessionIdleLifetimeSeconds)
+        maxAuthenticationAgeSeconds = try values.decodeIfPresent(Int.self, forKey: .maxAuthenticationAgeSeconds)
+        mfaRequired = try values.decodeIfPresent(Bool.self, forKey: .mfaRequired) ?? standard.mfaRequired
+        admission = try values.decodeIfPresent(Admission.self, forKey: .admission) ?? standard.admission
+        consent = try values.decodeIfPresent(Consent.self, forKey: .consent) ?? standard.consent
+        deletionGraceSeconds = try number(.deletionGraceSeconds, standard.deletionGraceSeconds)
         programmaticTokenLifetimeSeconds = try number(
             .programmaticTokenLifetimeSeconds, standard.programmaticTokenLifetimeSeconds)
         defaultResource = try values.decodeIfPresent(ResourceID.self, forKey: .defaultResource)
@@ -165,6 +222,9 @@ package struct Domain: Sendable, Equatable {
     package let verificationToken: String
     package let verifiedAt: Date?
     package let createdAt: Date
+
+    /// Where that TXT record stands: below the domain, so that it crosses no other use of its records.
+    package var recordName: String { "_gatehouse.\(name)" }
 
     package init(name: String, status: Status, verificationToken: String, verifiedAt: Date?, createdAt: Date) {
         self.name = name

@@ -2,15 +2,24 @@ package import Foundation
 import Keys
 package import Postgres
 
-private let columns: SQL = "organization_id, slug, name, status, data_key, settings, version, created_at, updated_at"
+let organizationColumns: SQL = """
+    organization_id, slug, name, status, data_key, settings, version, created_at, updated_at, deleted_at, deletes_at, \
+    erased_at
+    """
 
 extension Organization {
-    fileprivate init(row: Row) throws {
+    init(row: Row) throws {
+        var deletion: Deletion?
+        if let deletedAt = try row.decode("deleted_at", as: Date?.self),
+            let deletesAt = try row.decode("deletes_at", as: Date?.self)
+        {
+            deletion = Deletion(deletedAt: deletedAt, deletesAt: deletesAt, erasedAt: try row.decode("erased_at"))
+        }
         self.init(
             id: try row.id("organization_id"), slug: try row.decode("slug"), name: try row.decode("name"),
             status: try row.word("status"), wrappedDataKey: try row.decode("data_key"),
             settings: try row.decodeJSON("settings", as: OrganizationSettings.self), version: try row.decode("version"),
-            createdAt: try row.decode("created_at"), updatedAt: try row.decode("updated_at"))
+            createdAt: try row.decode("created_at"), updatedAt: try row.decode("updated_at"), deletion: deletion)
     }
 }
 
@@ -24,7 +33,7 @@ package struct OrganizationStore: Sendable {
 
     package func find(_ organization: OrganizationID) async throws -> Organization? {
         try await database.read(
-            organization, "SELECT \(columns) FROM organization WHERE organization_id = \(organization)",
+            organization, "SELECT \(organizationColumns) FROM organization WHERE organization_id = \(organization)",
             as: Organization.init(row:)
         ).first
     }
@@ -49,11 +58,33 @@ package struct OrganizationStore: Sendable {
             .first.flatMap { $0 }.map { OrganizationID($0) }
     }
 
+    /// What has become of an organization, as far as its slug knows.
+    package enum Presence: String, Sendable {
+        case present
+        /// It can be restored, or is being erased.
+        case deleted
+        case erased
+    }
+
     /// Organization ids in order of creation; only the platform asks.
-    package func ids(_ page: Page) async throws -> [OrganizationID] {
+    package func ids(_ page: Page, _ presence: Presence = .present) async throws -> [OrganizationID] {
         try await database.read(
-            .platform, "SELECT id FROM organizations_after(\(page.after), \(Int32(page.limit))) AS id"
+            .platform,
+            """
+            SELECT id FROM organizations_in(\(presence.rawValue), \(page.after), \(Int32(page.limit))) AS id
+            """
         ) { try $0.id("id") }
+    }
+
+    /// The organizations of a page, in its order.
+    package func list(_ page: Page, _ presence: Presence) async throws -> [Organization] {
+        let ids = try await ids(page, presence)
+        return try await withThrowingTaskGroup(of: Organization?.self) { group in
+            for id in ids { group.addTask { try await find(id) } }
+            var found: [OrganizationID: Organization] = [:]
+            for try await organization in group { if let organization { found[organization.id] = organization } }
+            return ids.compactMap { found[$0] }
+        }
     }
 
     /// Makes an organization: claims its slug, inserts it and its epoch.
@@ -65,7 +96,8 @@ package struct OrganizationStore: Sendable {
         guard try claimed.first?.decode("claimed", as: Bool.self) == true else { return false }
         try await transaction.query(
             """
-            INSERT INTO organization (\(columns)) VALUES (\(organization.id), \(organization.slug), \(organization.name),
+            INSERT INTO organization (organization_id, slug, name, status, data_key, settings, version, created_at,
+                                      updated_at) VALUES (\(organization.id), \(organization.slug), \(organization.name),
                 \(organization.status.rawValue), \(organization.wrappedDataKey), \(json: organization.settings),
                 \(organization.version), \(organization.createdAt), \(organization.updatedAt))
             """)
@@ -86,7 +118,7 @@ package struct OrganizationStore: Sendable {
             """
             UPDATE organization SET name = \(organization.name), status = \(organization.status.rawValue),
                    settings = \(json: organization.settings), version = version + 1, updated_at = \(now)
-             WHERE organization_id = \(organization.id) AND version = \(organization.version) RETURNING \(columns)
+             WHERE organization_id = \(organization.id) AND version = \(organization.version) RETURNING \(organizationColumns)
             """
         ).map(Organization.init(row:)).first
     }

@@ -12,7 +12,8 @@ package struct SessionStore: Sendable {
 
     // Statuses by sub-selects: whatever the planner believes, it begins at the one session.
     private static let columns = """
-        s.id, s.user_id, s.identity_provider_id, s.auth_time, s.expires_at, s.mfa, s.scope_ceiling
+        s.id, s.user_id, s.identity_provider_id, s.auth_time, s.expires_at, s.mfa, s.scope_ceiling, s.created_at,
+        s.last_used_at, s.revoked_at
         """
     private static let live = """
         s.organization_id = $1 AND s.id = $2 AND s.secret_digest = $3 AND s.revoked_at IS NULL AND s.expires_at > $4
@@ -78,15 +79,14 @@ package struct SessionStore: Sendable {
     }
 
     package func insert(
-        _ session: Session, secret: SecretDigest, of organization: OrganizationID, at now: Date,
-        in transaction: PostgresTransaction
+        _ session: Session, secret: SecretDigest, of organization: OrganizationID, in transaction: PostgresTransaction
     ) async throws {
         try await transaction.query(
             """
             INSERT INTO session (organization_id, id, user_id, identity_provider_id, secret_digest, auth_time, expires_at,
                                  mfa, scope_ceiling, created_at)
             VALUES (\(organization), \(session.id), \(session.user), \(session.identityProvider), \(secret.bytes),
-                    \(session.authTime), \(session.expiresAt), \(session.mfa), \(session.scopeCeiling), \(now))
+                    \(session.authTime), \(session.expiresAt), \(session.mfa), \(session.scopeCeiling), \(session.createdAt))
             """)
     }
 
@@ -100,6 +100,72 @@ package struct SessionStore: Sendable {
              ORDER BY auth_time DESC LIMIT 1
             """
         ) { try $0.decode("scope_ceiling", as: [String]?.self) }.first ?? nil
+    }
+
+    /// Remembers when a session was used, at most once in so many seconds.
+    package func noteUse(
+        of session: SessionID, in organization: OrganizationID, at now: Date, every seconds: TimeInterval
+    ) async throws {
+        _ = try await database.transaction(organization) { transaction in
+            try await transaction.query(
+                """
+                UPDATE session SET last_used_at = \(now) WHERE organization_id = \(organization) AND id = \(session)
+                   AND (last_used_at IS NULL OR last_used_at <= \(now - seconds))
+                """)
+        }
+    }
+
+    /// Whether nobody ended the session, and it has not ended by itself.
+    package func isLive(
+        _ session: SessionID, in organization: OrganizationID, at now: Date, _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            SELECT id FROM session WHERE organization_id = \(organization) AND id = \(session)
+               AND revoked_at IS NULL AND expires_at > \(now)
+            """
+        ).isEmpty
+    }
+
+    // MARK: Administration
+
+    package func find(_ session: SessionID, in organization: OrganizationID) async throws -> Session? {
+        try await database.read(
+            organization,
+            """
+            SELECT \(SQL(stringLiteral: Self.columns)) FROM session s
+             WHERE s.organization_id = \(organization) AND s.id = \(session)
+            """, as: Session.init(row:)
+        ).first
+    }
+
+    package func list(
+        _ page: Page, of organization: OrganizationID, user: UserID? = nil
+    ) async throws -> [Session] {
+        let ofUser: SQL = user.map { "AND s.user_id = \($0)" } ?? ""
+        return try await database.read(
+            organization,
+            """
+            SELECT \(SQL(stringLiteral: Self.columns)) FROM session s
+             WHERE s.organization_id = \(organization) AND (\(page.after)::uuid IS NULL OR s.id > \(page.after)) \(ofUser)
+             ORDER BY s.id LIMIT \(page.limit)
+            """, as: Session.init(row:))
+    }
+
+    /// Ends a session.
+    ///
+    /// - Returns: nil for one that ended before.
+    package func revoke(
+        _ session: SessionID, in organization: OrganizationID, at now: Date, _ transaction: PostgresTransaction
+    ) async throws -> Session? {
+        try await transaction.query(
+            """
+            UPDATE session s SET revoked_at = \(now)
+             WHERE s.organization_id = \(organization) AND s.id = \(session) AND s.revoked_at IS NULL
+               AND s.expires_at > \(now)
+            RETURNING \(SQL(stringLiteral: Self.columns))
+            """
+        ).map(Session.init(row:)).first
     }
 
     /// Ends all sessions of a user.
@@ -120,6 +186,7 @@ extension Session {
             id: try row.id("id"), user: try row.id("user_id"),
             identityProvider: try row.id("identity_provider_id"), authTime: try row.decode("auth_time"),
             expiresAt: try row.decode("expires_at"), mfa: try row.decode("mfa"),
-            scopeCeiling: try row.decode("scope_ceiling"))
+            scopeCeiling: try row.decode("scope_ceiling"), createdAt: try row.decode("created_at"),
+            lastUsedAt: try row.decode("last_used_at"), revokedAt: try row.decode("revoked_at"))
     }
 }

@@ -67,6 +67,7 @@ package final class TenantCatalog: Sendable {
     private let trustedIssuers: TrustedIssuerStore
     private let keys: SigningKeyStore
     private let credentials: ResourceCredentialStore
+    private let brandings: BrandingStore
     private let clients: ClientStore
     private let secrets: TenantSecrets
     private let settings: Settings
@@ -81,6 +82,7 @@ package final class TenantCatalog: Sendable {
         trustedIssuers = TrustedIssuerStore(database: database)
         keys = SigningKeyStore(database: database)
         credentials = ResourceCredentialStore(database: database)
+        brandings = BrandingStore(database: database)
         clients = ClientStore(database: database)
         self.secrets = secrets
         self.settings = settings
@@ -231,11 +233,12 @@ package final class TenantCatalog: Sendable {
         async let trusted = trustedIssuers.all(of: organization)
         async let keys = keys.all(of: organization)
         async let credentials = credentials.all(of: organization)
+        async let branding = brandings.find(organization)
         let snapshot = TenantSnapshot(
             organization: found, epoch: epoch, resources: try await own, admittedResources: Set(try await admitted),
             policy: try await policy, identityProviders: try await providers,
             trustedIssuers: try await trusted, signingKeys: try await keys.map { try unseal($0, of: found) },
-            resourceCredentials: try await credentials)
+            resourceCredentials: try await credentials, branding: try await branding)
         state.withLock { state in
             // A slower reader must not put an older state over a newer one.
             if let known = state.snapshots.value(of: organization), known.epoch > epoch { return }

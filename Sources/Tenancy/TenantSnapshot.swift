@@ -15,12 +15,14 @@ package final class TenantSnapshot: Sendable {
     package let signingKeys: [UnsealedSigningKey]
     /// With which its own resources ask about tokens.
     package let resourceCredentials: [ResourceCredentialID: ResourceCredential]
+    /// How its pages look.
+    package let branding: Branding
 
     package init(
         organization: Organization, epoch: Int64, resources: [Resource], admittedResources: Set<ResourceID>,
         policy: [ScopePolicyStatement], identityProviders: [IdentityProviderRecord],
         trustedIssuers: [TrustedIssuer] = [], signingKeys: [UnsealedSigningKey],
-        resourceCredentials: [ResourceCredential] = []
+        resourceCredentials: [ResourceCredential] = [], branding: Branding = .none
     ) {
         self.organization = organization
         self.epoch = epoch
@@ -30,6 +32,7 @@ package final class TenantSnapshot: Sendable {
         self.identityProviders = identityProviders
         self.trustedIssuers = trustedIssuers
         self.signingKeys = signingKeys
+        self.branding = branding
         self.resourceCredentials = Dictionary(uniqueKeysWithValues: resourceCredentials.map { ($0.id, $0) })
     }
 }

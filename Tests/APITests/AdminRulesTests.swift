@@ -52,7 +52,8 @@ import Testing
                 .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["audit:export"]}"#)
             var keys: [String: String] = [:]
             var checked = 0
-            for route in server.routes where route.template.contains("{org}") {
+            for route in server.routes
+            where route.template.contains("{org}") && !route.template.hasSuffix(":restore") {
                 // Nothing but the scope is looked at before the id, so any id will do.
                 let path = route.template.replacing("{org}", with: tenant.id).replacing(/\{\w+\}/, with: "x")
                 let refused = try await server.call(route.method, path, key: weak["secret"])
@@ -63,10 +64,7 @@ import Testing
                         String.init)
                 else { throw AdminServer.Unexpected("no scope in \(challenge)") }
                 #expect(refused["detail"].contains(scope))
-                #expect(
-                    scope.hasSuffix(route.method == .get || path.hasSuffix(":evaluate") ? ":read" : ":write")
-                        || scope == "domains:verify")
-                guard scope != "domains:verify" else { continue }
+                #expect(scope.hasSuffix(route.method == .get || path.hasSuffix(":evaluate") ? ":read" : ":write"))
                 if keys[scope] == nil {
                     keys[scope] = try await server.done(
                         .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["\#(scope)"]}"#)["secret"]

@@ -250,6 +250,7 @@ struct AdminServer: Sendable {
             .post, "\(tenant.path)/admin-keys", #"{"name":"k","scopes":["users:read"]}"#)["id"]
         ids["signing_key"] = try await done(.get, "\(tenant.path)/signing-keys").rows.first?["id"]?.string
         ids["grant"] = GrantID.make(at: Date(), .system).description
+        ids["session"] = SessionID.make(at: Date(), .system).description
         ids["event"] = EventID.make(at: Date(), .system).description
         return ids
     }

@@ -272,9 +272,9 @@ import Testing
             let now = Date()
             let session = Session(
                 id: .make(at: now, .system), user: world.fixture.user, identityProvider: .make(at: now, .system),
-                authTime: now, expiresAt: now + 1, mfa: false, scopeCeiling: ceiling)
+                authTime: now, expiresAt: now + 1, mfa: false, scopeCeiling: ceiling, createdAt: now)
             try await SessionStore(database: database).insert(
-                session, secret: SecretDigest(of: .random()), of: id, at: now, in: transaction)
+                session, secret: SecretDigest(of: .random()), of: id, in: transaction)
         }
     }
 

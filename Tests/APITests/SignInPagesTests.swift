@@ -18,6 +18,14 @@ import Testing
     private static let device = RequestingClient(
         name: "Television", documentHost: nil, destination: .device(userCode: "WDJB-MJHT"), isVerified: true)
     private static let acme = PageOrganization(slug: "acme", name: "Acme Corporation")
+    private static let branded = PageOrganization(
+        slug: "acme", name: "Acme Labs",
+        brand: PageOrganization.Brand(
+            organization: OrganizationID.make(at: Date(timeIntervalSince1970: 1_795_000_000), .system),
+            branding: Branding(
+                displayName: "Acme Labs", accentLight: SRGBColor("#1a4fa0"), accentDark: SRGBColor("#8ab4ff"),
+                logo: Branding.Logo(format: .png, size: 1, digest: Array(repeating: 7, count: 32)), version: 1,
+                updatedAt: nil)))
 
     private static func start(
         _ client: RequestingClient = client, organization: PageOrganization? = nil, signedInAs: String? = nil,
@@ -49,6 +57,21 @@ import Testing
             staysConnected: true)
     }
 
+    private static let connectionsStart = StartPage(
+        transaction: "tx", csrfToken: "csrf", client: nil, resourceName: nil, resourceURI: nil, organization: nil,
+        signedInAs: nil, choices: [], emailHint: nil, problem: nil)
+
+    private static func connections(_ text: String, count: Int = 2) -> ConnectionsPage {
+        let day = Date(timeIntervalSince1970: 1_795_000_000)
+        let one = ConnectionsPage.Connection(
+            grant: GrantID.make(at: day, .system), clientName: text, clientHost: text, resourceName: text,
+            resourceURI: text, scopes: [.init(name: text, description: text)], since: day, lastUsed: day)
+        return ConnectionsPage(
+            csrfToken: text, organization: PageOrganization(slug: "acme", name: text), account: text,
+            connections: Array(repeating: one, count: count), others: [PageOrganization(slug: "globex", name: text)],
+            ended: text)
+    }
+
     private static func message(_ kind: MessagePage.Kind = .expired, wayBack: String? = nil) -> MessagePage {
         var page = MessagePage(
             kind: kind, title: "This page is no longer valid",
@@ -76,6 +99,7 @@ import Testing
         return [
             ("start", pages.start(Self.start(emailHint: nil))),
             ("start-organization", pages.start(Self.start(organization: Self.acme, emailHint: "ada@acme.example"))),
+            ("start-branded", pages.start(Self.start(organization: Self.branded))),
             ("start-session", pages.start(Self.start(organization: Self.acme, signedInAs: "ada@acme.example"))),
             (
                 "start-choices",
@@ -87,6 +111,9 @@ import Testing
                 pages.start(
                     Self.start(emailHint: "ada@", problem: "Enter your work e-mail address, such as name@example.com."))
             ),
+            ("start-connections", pages.start(Self.connectionsStart)),
+            ("connections", pages.connections(Self.connections("ChatGPT"))),
+            ("connections-none", pages.connections(Self.connections("ChatGPT", count: 0))),
             ("code", pages.code(Self.code())),
             (
                 "code-problem",
@@ -159,6 +186,9 @@ import Testing
                 let action = name.hasPrefix("device") ? "/device\"" : "/signin/tx"
                 #expect(text.contains("<form method=\"post\" action=\"\(action)"), "\(name)")
                 #expect(text.contains("name=\"csrf_token\" value=\"csrf\""), "\(name)")
+            } else if name == "connections" {
+                #expect(forms == 2 && text.matches(of: /name="csrf_token" value="ChatGPT"/).count == 2)
+                #expect(text.matches(of: /<form method="post" action="\/connections"/).count == 2)
             } else {
                 #expect(forms == 0, "\(name)")
             }
@@ -212,6 +242,7 @@ import Testing
                     resourceName: text, resourceURI: text, scopes: [.init(name: text, description: text)],
                     personalScopes: [text], withheld: [text], redirectTarget: "https://app.example",
                     staysConnected: true)),
+            pages.connections(Self.connections(text)),
             pages.message(MessagePage(kind: .refused, title: text, explanation: text, advice: text, errorCode: text)),
         ]
     }

@@ -107,6 +107,7 @@ struct TestServices: Sendable {
             registration: registration,
             management: ClientManagement(
                 database: database, catalog: issuers.catalog, refusals: refusals, random: .system),
+            brandings: BrandingStore(database: database),
             admin: AdminRoutes(
                 administration: administration, documents: documents,
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),

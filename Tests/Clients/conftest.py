@@ -30,6 +30,7 @@ from gatehouse_demo.admin import Admin  # noqa: E402
 from gatehouse_demo.pages import Person  # noqa: E402
 from gatehouse_demo.sandbox import Outbox  # noqa: E402
 from gatehouse_demo.stack import Ports, Process, Stack  # noqa: E402
+from name_server import NameServer  # noqa: E402
 from oauth import Issuer  # noqa: E402
 from walk import Walk  # noqa: E402
 
@@ -122,6 +123,8 @@ class Deployment:
     # Trusted by the nodes for what clients publish, and a host with its certificate.
     authority: Authority
     documents: DocumentHost
+    # Asked by the nodes for the records that prove domains.
+    names: NameServer
 
     @property
     def node_urls(self) -> list[str]:
@@ -161,7 +164,7 @@ def deployment():
     Admin.witnesses = [Description.of(Path(binaries) / "gatehouse").hold]
     ports = [int(port) for port in ops("free_ports 10").split()]
     servers = Servers(folder, ports[0], ports[1])
-    stack = documents = None
+    stack = documents = names = None
     try:
         servers.start_postgres()
         servers.start_redis()
@@ -174,6 +177,8 @@ def deployment():
         authority = Authority(folder)
         settings["GATEHOUSE_OUTBOUND_CA_FILE"] = str(authority.path)
         documents = DocumentHost(authority.context())
+        names = NameServer()
+        settings["GATEHOUSE_DNS_SERVERS"] = names.address
         # All tests together come from one address and misbehave on purpose; test_rate_limits.py has nodes of its own.
         for limit in ("AUTHORIZE_SOURCE", "REGISTER_SOURCE", "UNKNOWN_SOURCE", "USER_INFO_SOURCE", "FAILURES_CLIENT",
                       "FAILURES_SOURCE", "TOKEN_GRANT"):
@@ -184,12 +189,14 @@ def deployment():
         nodes = [stack.add_gatehouse(), stack.add_gatehouse("gatehouse-2", ports[8], ports[9])]
         organizations = stack.seed()
         stack.start_demo_servers()
-        yield Deployment(stack, servers, nodes, organizations, authority, documents)
+        yield Deployment(stack, servers, nodes, organizations, authority, documents, names)
     finally:
         if stack:
             stack.stop()
         if documents:
             documents.close()
+        if names:
+            names.close()
         servers.stop_postgres()
         servers.stop_redis()
         data = (folder / "postgres").resolve()

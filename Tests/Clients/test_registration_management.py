@@ -36,13 +36,14 @@ def manage(method: str, url: str, token: str | None, body: object = None) -> htt
 @contextmanager
 def settings(admin, path: str, **onboarding):
     """An organization's onboarding, changed for a while."""
-    before = admin.get(path)["settings"]["onboarding"]
-    admin.call("PATCH", path, {"settings": {"onboarding": onboarding}})
+    path = path if path.endswith("/settings") else f"{path}/settings"
+    before = admin.get(path)["onboarding"]
+    admin.call("PATCH", path, {"onboarding": onboarding})
     time.sleep(1)   # on every node
     try:
         yield
     finally:
-        admin.call("PATCH", path, {"settings": {"onboarding": before}})
+        admin.call("PATCH", path, {"onboarding": before})
         time.sleep(1)
 
 

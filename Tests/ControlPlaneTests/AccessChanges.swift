@@ -12,7 +12,7 @@ extension AccessWorld {
             switch Int.random(in: 0..<14, using: &numbers) {
             case 0: try await changeUser()
             case 1, 2: try await changeGroup()
-            case 3 where keepsRoles: try await changeRole()
+            case 3: try await changeRole()
             case 4, 5, 6: try await changePolicy()
             case 7: try await changeClient()
             case 8: try await changeAdmission()

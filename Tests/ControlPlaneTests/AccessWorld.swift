@@ -34,8 +34,6 @@ struct AccessWorld {
     let database: TenantDatabase
     /// Also changes what belongs to the platform.
     let touchesPlatform: Bool
-    /// Whether there are roles at all.
-    let keepsRoles: Bool
     var numbers: SeededNumbers
     var users: [UserID] = []
     var groups: [GroupID] = []
@@ -60,10 +58,6 @@ struct AccessWorld {
             catalog: TenantCatalog(database: database, secrets: TestDatabase.secrets, logger: logger),
             secrets: TestDatabase.secrets, settings: settings, logger: logger)
         organization = try await TestDatabase.freshOrganization().id
-        keepsRoles =
-            try await database.read(organization, "SELECT to_regclass('role_binding') IS NOT NULL AS kept") {
-                try $0.decode("kept", as: Bool.self)
-            }.first ?? false
     }
 
     var administrator: Administrator { Administrator(system: "tests", now: Date()) }
@@ -114,8 +108,7 @@ struct AccessWorld {
     private func people() async throws -> [PastUser] {
         let all = Page(limit: 10_000)
         let members = try await pairs("SELECT user_id AS one, group_id AS other FROM group_member")
-        let bindings =
-            keepsRoles ? try await pairs("SELECT principal_id AS one, role_id AS other FROM role_binding") : []
+        let bindings = try await pairs("SELECT principal_id AS one, role_id AS other FROM role_binding")
         let grants = try await administration.grants.list(all, of: organization)
         return try await administration.users.list(all, of: organization).map { user in
             let groups = members.filter { $0.0 == user.id.uuid }.map(\.1)

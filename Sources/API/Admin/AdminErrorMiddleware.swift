@@ -81,6 +81,11 @@ extension Problem {
             self.init(
                 .unsupportedMediaType, code: "unsupported_media_type", title: "The body has to be JSON",
                 detail: "Send Content-Type: application/json; for PATCH also application/merge-patch+json.")
+        case .nameServersFailed:
+            self.init(
+                .serviceUnavailable, code: "name_servers_failed", title: "The domain could not be looked up",
+                detail: "The name servers failed or did not answer in time. Nothing was changed; try again.",
+                headers: [.retryAfter: "10"])
         case .tooLarge:
             self.init(
                 .contentTooLarge, code: "too_large", title: "The request is too large", headers: [.connection: "close"])

@@ -42,6 +42,7 @@ package struct AdminRoutes: Sendable {
 
         OrganizationsEndpoint(administration: administration).addRoutes(to: table)
         DomainsEndpoint(administration: administration).addRoutes(to: table)
+        BrandingEndpoint(administration: administration).addRoutes(to: table)
         UsersEndpoint(administration: administration).addRoutes(to: table)
         GroupsEndpoint(administration: administration).addRoutes(to: table)
         SCIMTokensEndpoint(administration: administration).addRoutes(to: table)
@@ -58,6 +59,7 @@ package struct AdminRoutes: Sendable {
         ClientApprovalsEndpoint(administration: administration, documents: documents).addRoutes(to: table)
         ScopePoliciesEndpoint(administration: administration).addRoutes(to: table)
         GrantsEndpoint(administration: administration).addRoutes(to: table)
+        SessionsEndpoint(administration: administration).addRoutes(to: table)
         ProgrammaticTokensEndpoint(administration: administration).addRoutes(to: table)
         OperationsEndpoint(administration: administration).addRoutes(to: table)
         AdminKeysEndpoint(administration: administration).addRoutes(to: table)
@@ -188,7 +190,7 @@ struct AdminGate: Sendable {
         let named =
             switch place {
             case .platform: OrganizationID.platform
-            case .organization: try await organization(named: context.parameters.get("org") ?? "")
+            case .organization: try await administration.organizationID(named: context.parameters.get("org") ?? "")
             }
         guard let id = named, administrator.reaches(id) else {
             // Foreign and unknown ones alike, so that not even the time it takes tells them apart.
@@ -203,12 +205,5 @@ struct AdminGate: Sendable {
             throw AdminError.forbidden(missingScope: scope)
         }
         return organization
-    }
-
-    /// An organization by id or slug. The platform's own rows are at `/v1/…` alone.
-    private func organization(named text: String) async throws -> OrganizationID? {
-        if let id = OrganizationID(text) { return id == .platform ? nil : id }
-        guard Organization.isValid(slug: text) else { return nil }
-        return try await administration.catalog.organization(slug: text)
     }
 }

@@ -137,6 +137,10 @@ struct Members {
         clears(name) ? .clear : string(name).map { .set($0) } ?? .keep
     }
 
+    mutating func patch(integer name: String) -> Patch<Int> {
+        clears(name) ? .clear : integer(name).map { .set($0) } ?? .keep
+    }
+
     mutating func patch(strings name: String) -> Patch<[String]> {
         clears(name) ? .clear : strings(name).map { .set($0) } ?? .keep
     }

@@ -10,7 +10,9 @@ struct OrganizationsEndpoint: Sendable {
     func addRoutes(to table: AdminRouteTable) {
         table.get(
             "organizations", .organizationsRead, in: .platform, use: list,
-            as: .list("listOrganizations", "All organizations", of: Self.schema))
+            as: .list(
+                "listOrganizations", "All organizations, or those that are deleted and can be restored",
+                of: Self.schema, filters: ["status": .words("deleted")]))
         table.post(
             "organizations", .organizationsWrite, in: .platform, use: create,
             as: .create(
@@ -25,27 +27,40 @@ struct OrganizationsEndpoint: Sendable {
                 "updateOrganization", "Change the organization and its settings", from: Self.patch, to: Self.schema,
                 ifMatch: .optional))
         table.get(
-            "settings", .organizationsRead, in: .platform, use: get,
-            as: .read("getPlatform", "The platform and its settings", Self.schema))
+            "settings", .organizationsRead, in: .platform, .organization, use: getSettings,
+            as: .read("getSettings", "What it decides for itself", OrganizationSettingsSchema.reply))
         table.patch(
-            "settings", .organizationsWrite, in: .platform, use: update,
+            "settings", .organizationsWrite, in: .platform, .organization, use: updateSettings,
             as: .update(
-                "updatePlatform", "Change the platform and its settings", from: Self.patch, to: Self.schema,
-                ifMatch: .optional))
+                "updateSettings", "Change what it decides for itself", from: OrganizationSettingsSchema.change,
+                to: OrganizationSettingsSchema.reply, ifMatch: .optional))
         table.post(
             ":suspend", .organizationsWrite, in: .organization, use: suspend,
             as: .act("suspendOrganization", "Stop everything that the organization issues", to: Self.schema))
         table.post(
             ":resume", .organizationsWrite, in: .organization, use: resume,
             as: .act("resumeOrganization", "End a suspension", to: Self.schema))
+        table.delete(
+            "", .organizationsWrite, in: .organization, use: delete,
+            as: .remove("deleteOrganization", "Delete the organization", to: Self.schema, ifMatch: .required)
+                .said(
+                    "It is gone at once, can be restored until deletes_at, and is erased then. For keys of the platform."
+                ))
+        table.post(
+            "organizations/{org}:restore", .organizationsWrite, in: .platform, use: restore,
+            as: .act("restoreOrganization", "Take a deletion back", to: Self.schema))
     }
 
     private func list(_ call: AdminCall) async throws -> Response {
-        let request = try ListRequest(call, of: "organizations")
-        var rows: [Organization] = []
-        for id in try await administration.organizations.ids(request.page) {
-            if let row = try await administration.organizations.find(id) { rows.append(row) }
+        let request = try ListRequest(call, of: "organizations", filters: ["status"])
+        let presence: OrganizationStore.Presence
+        switch request.filters["status"] {
+        case nil: presence = .present
+        case "deleted": presence = .deleted
+        default:
+            throw AdminError.malformed("status is deleted, or left out: then those that are not deleted are listed.")
         }
+        let rows = try await administration.organizations.list(request.page, presence)
         return request.reply(rows, id: \.id.uuid, Self.json)
     }
 
@@ -81,6 +96,24 @@ struct OrganizationsEndpoint: Sendable {
         }
     }
 
+    private func getSettings(_ call: AdminCall) async throws -> Response {
+        call.reply(.ok, JSONWriter.object { $0.settings(of: call.organization) }, version: call.organization.version)
+    }
+
+    private func updateSettings(_ call: AdminCall) async throws -> Response {
+        let condition = try call.condition()
+        var members = try await call.patch()
+        var update = OrganizationUpdate()
+        members.settings(&update)
+        try members.finish()
+        return try await call.write { administrator in
+            try await administration.updateOrganization(
+                call.organization.id, update, settingsAt: "", if: condition, by: administrator)
+        } reply: { done in
+            .ok(JSONWriter.object { $0.settings(of: done.value) }, version: done.value.version)
+        }
+    }
+
     private func suspend(_ call: AdminCall) async throws -> Response {
         try await call.noBody()
         return try await call.write { administrator in
@@ -99,33 +132,34 @@ struct OrganizationsEndpoint: Sendable {
         }
     }
 
-    private static let hosts = Schema.array(of: .string(1...253), 0...200)
+    /// 200 with what became of it: the reply tells until when it can be restored.
+    private func delete(_ call: AdminCall) async throws -> Response {
+        let condition = try call.requiredCondition()
+        try await call.noBody()
+        return try await call.write { administrator in
+            try await administration.deleteOrganization(call.organization.id, if: condition, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
+    }
 
-    private static let settingsMembers: KeyValuePairs<String, Schema> = [
-        "refresh_grace_seconds": .integer(0...30),
-        "grant_idle_lifetime_seconds": .integer(600...(5 * 366 * 86_400)),
-        "grant_lifetime_seconds": .integer(3_600...(5 * 366 * 86_400)),
-        "session_lifetime_seconds": .integer(60...(30 * 86_400)),
-        "programmatic_token_lifetime_seconds": .integer(60...(366 * 86_400)),
-        "default_resource": .id(ResourceID.self).nullable,
-        "approval_required_for": .array(of: .words(Client.Kind.self)),
-        "device_authorization": .bool,
-    ]
-
-    private static let onboardingMembers: KeyValuePairs<String, Schema> = [
-        "registration": .words(OnboardingSettings.Registration.self),
-        "metadata_documents": .words(OnboardingSettings.Documents.self),
-        "allowed_document_hosts": hosts, "denied_document_hosts": hosts, "allowed_redirect_hosts": hosts,
-        "denied_redirect_hosts": hosts,
-    ]
+    private func restore(_ call: AdminCall) async throws -> Response {
+        try await call.noBody()
+        let name = call.parameters.get("org") ?? ""
+        return try await call.write { administrator in
+            try await administration.restoreOrganization(named: name, by: administrator)
+        } reply: { done in
+            .ok(Self.json(done.value), version: done.value.version)
+        }
+    }
 
     static let schema = Schema.named(
         "Organization",
         .object([
             "id": .id(OrganizationID.self), "slug": .string, "name": .string,
             "status": .words(Organization.Status.self),
-            "settings": .object(settingsMembers).adding(["onboarding": .object(onboardingMembers)]),
-            "created_at": .time, "updated_at": .time,
+            "settings": OrganizationSettingsSchema.reply,
+            "created_at": .time, "updated_at": .time, "deleted_at": .time.optional, "deletes_at": .time.optional,
         ]))
 
     private static let draft = Schema.named(
@@ -136,7 +170,7 @@ struct OrganizationsEndpoint: Sendable {
         "OrganizationPatch",
         .patch([
             "name": .name,
-            "settings": .patch(settingsMembers).adding(["onboarding": .patch(onboardingMembers).optional]),
+            "settings": OrganizationSettingsSchema.change,
         ]))
 
     static func json(_ organization: Organization) -> [UInt8] {
@@ -145,50 +179,13 @@ struct OrganizationsEndpoint: Sendable {
             json.string("slug", organization.slug)
             json.string("name", organization.name)
             json.string("status", organization.status.rawValue)
-            json.object("settings") { json in
-                let settings = organization.settings
-                json.int("refresh_grace_seconds", settings.refreshGraceSeconds)
-                json.int("grant_idle_lifetime_seconds", settings.grantIdleLifetimeSeconds)
-                json.int("grant_lifetime_seconds", settings.grantLifetimeSeconds)
-                json.int("session_lifetime_seconds", settings.sessionLifetimeSeconds)
-                json.int("programmatic_token_lifetime_seconds", settings.programmaticTokenLifetimeSeconds)
-                json.optional("default_resource", settings.defaultResource?.description)
-                json.strings("approval_required_for", settings.approvalRequiredFor.map(\.rawValue))
-                json.bool("device_authorization", settings.deviceAuthorization)
-                json.object("onboarding") { json in
-                    let onboarding = settings.onboarding
-                    json.string("registration", onboarding.registration.rawValue)
-                    json.string("metadata_documents", onboarding.metadataDocuments.rawValue)
-                    json.strings("allowed_document_hosts", onboarding.allowedDocumentHosts)
-                    json.strings("denied_document_hosts", onboarding.deniedDocumentHosts)
-                    json.strings("allowed_redirect_hosts", onboarding.allowedRedirectHosts)
-                    json.strings("denied_redirect_hosts", onboarding.deniedRedirectHosts)
-                }
-            }
+            json.object("settings") { $0.settings(of: organization) }
             json.time("created_at", organization.createdAt)
             json.time("updated_at", organization.updatedAt)
-        }
-    }
-}
-
-extension Members {
-    /// The members of `settings`, as far as they are there.
-    fileprivate mutating func settings(_ update: inout OrganizationUpdate) {
-        update.refreshGraceSeconds = integer("refresh_grace_seconds")
-        update.grantIdleLifetimeSeconds = integer("grant_idle_lifetime_seconds")
-        update.grantLifetimeSeconds = integer("grant_lifetime_seconds")
-        update.sessionLifetimeSeconds = integer("session_lifetime_seconds")
-        update.programmaticTokenLifetimeSeconds = integer("programmatic_token_lifetime_seconds")
-        update.defaultResource = patch(id: "default_resource")
-        update.approvalRequiredFor = words("approval_required_for")
-        update.deviceAuthorization = bool("device_authorization")
-        _ = object("onboarding") { onboarding in
-            update.registration = onboarding.word("registration")
-            update.metadataDocuments = onboarding.word("metadata_documents")
-            update.allowedDocumentHosts = onboarding.strings("allowed_document_hosts")
-            update.deniedDocumentHosts = onboarding.strings("denied_document_hosts")
-            update.allowedRedirectHosts = onboarding.strings("allowed_redirect_hosts")
-            update.deniedRedirectHosts = onboarding.strings("denied_redirect_hosts")
+            if let deletion = organization.deletion {
+                json.time("deleted_at", deletion.deletedAt)
+                json.time("deletes_at", deletion.deletesAt)
+            }
         }
     }
 }

@@ -98,6 +98,19 @@ struct ListRequest: Sendable {
         return id
     }
 
+    /// A filter that is one of a closed set of words.
+    ///
+    /// - Throws: ``AdminError/malformed(_:)`` for any other.
+    func word<Word: RawRepresentable & CaseIterable>(
+        _ name: String, of type: Word.Type = Word.self
+    ) throws(AdminError) -> Word? where Word.RawValue == String {
+        guard let text = filters[name] else { return nil }
+        guard let word = Word(rawValue: text) else {
+            throw .malformed("\(name) is one of \(Word.allCases.map(\.rawValue).joined(separator: ", ")).")
+        }
+        return word
+    }
+
     /// The keyset page for a store, one row longer than the page: the last row says whether there is more.
     var page: Page { Page(after: position.flatMap { UUID(uuidString: $0) }, limit: limit + 1) }
 

@@ -203,7 +203,7 @@ enum PathParameters {
         "event": .id(EventID.self), "credential": .id(ResourceCredentialID.self), "token": .id(TokenID.self),
         "initial": .id(InitialAccessTokenID.self), "issuer": .id(IdentityProviderID.self),
         "group": .id(GroupID.self), "scim": .id(SCIMTokenID.self), "role": .id(RoleID.self),
-        "review": .id(AccessReviewID.self), "operation": .id(OperationID.self),
+        "review": .id(AccessReviewID.self), "operation": .id(OperationID.self), "session": .id(SessionID.self),
         "principal": .string(pattern: "^(usr|grp)_[0-7][0-9a-hjkmnp-tv-z]{25}$").said("A user or a group."),
         "domain": .string(1...253, pattern: #"^[^/?#:%\s]+$"#),
     ]

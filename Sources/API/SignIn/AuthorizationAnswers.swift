@@ -28,6 +28,7 @@ struct AuthorizationAnswers: Sendable {
         case .start(let page): posted && page.problem == nil ? next(page.transaction) : pages.start(page)
         case .code(let page): posted && page.problem == nil ? next(page.transaction) : pages.code(page)
         case .device(let page): pages.device(page)
+        case .connections(let page): pages.connections(page)
         case .consent(let page): posted && page.problem == nil ? next(page.transaction) : pages.consent(page)
         case .redirect(let redirect): Self.seeOther(redirect.location)
         case .message(let page): pages.message(page)

@@ -31,6 +31,28 @@ struct ClientView: Sendable {
     }
 }
 
+/// An organization's look, and beside it what nobody but us decides: its slug and our host, so that no name and no picture
+/// makes one organization pass for another.
+struct BrandView: Sendable {
+    let name: PageText
+    let slug: PageText
+    let host: PageText
+    let logo: PageText?
+    let stylesheet: PageText?
+
+    /// - Returns: nil for an organization that looks like ourselves.
+    init?(_ organization: PageOrganization, settings: EdgeSettings, path: (String) -> String) {
+        guard let brand = organization.brand else { return nil }
+        name = PageText(organization.name)
+        slug = PageText(organization.slug)
+        host = PageText(settings.origin.split(separator: "/").last.map(String.init) ?? settings.origin)
+        logo = brand.branding.logo.map { PageText(path(BrandAssets.path(of: $0, brand.organization))) }
+        stylesheet = BrandAssets.stylesheet(of: brand.branding).map {
+            PageText(path(BrandAssets.path(ofStylesheet: $0, brand.organization)))
+        }
+    }
+}
+
 /// An organization that may be picked.
 struct ChoiceView: Sendable {
     let slug: PageText
@@ -41,7 +63,7 @@ struct ChoiceView: Sendable {
 struct StartView: Sendable {
     let action: PageText
     let csrfToken: PageText
-    let client: ClientView
+    let client: ClientView?
     let resourceName: PageText?
     let resourceURI: PageText?
     let organization: PageText?
@@ -55,7 +77,7 @@ struct StartView: Sendable {
     init(_ page: StartPage, action: String) {
         self.action = PageText(action)
         csrfToken = PageText(page.csrfToken)
-        client = ClientView(page.client)
+        client = page.client.map(ClientView.init)
         resourceName = page.resourceName.map { PageText($0) }
         resourceURI = page.resourceURI.map { PageText($0) }
         organization = page.organization.map { PageText($0.name) }
@@ -75,7 +97,7 @@ struct CodeView: Sendable {
     /// Where page one is answered: for going back to another address.
     let startAction: PageText
     let csrfToken: PageText
-    let client: ClientView
+    let client: ClientView?
     let organization: PageText
     let email: PageText
     let problem: PageText?
@@ -84,7 +106,7 @@ struct CodeView: Sendable {
         self.action = PageText(action)
         self.startAction = PageText(startAction)
         csrfToken = PageText(page.csrfToken)
-        client = ClientView(page.client)
+        client = page.client.map(ClientView.init)
         organization = PageText(page.organization.name)
         email = PageText(page.email)
         problem = page.problem.map { PageText($0) }
@@ -107,6 +129,12 @@ struct ScopeView: Sendable {
     let name: PageText
     let text: PageText
     let showsName: Bool
+
+    init(_ scope: Resource.Scope) {
+        name = PageText(scope.name)
+        text = PageText(scope.description.isEmpty ? scope.name : scope.description)
+        showsName = !scope.description.isEmpty
+    }
 }
 
 struct ConsentView: Sendable {
@@ -135,11 +163,7 @@ struct ConsentView: Sendable {
         resourceName = PageText(page.resourceName)
         resourceURI = PageText(page.resourceURI)
         mayAllow = !page.scopes.isEmpty
-        scopes = page.scopes.map { scope in
-            ScopeView(
-                name: PageText(scope.name), text: PageText(scope.description.isEmpty ? scope.name : scope.description),
-                showsName: !scope.description.isEmpty)
-        }
+        scopes = page.scopes.map(ScopeView.init)
         personal = page.personalScopes.compactMap { scope in
             switch scope {
             case "profile": PageText("See your name")
@@ -196,4 +220,5 @@ struct HomeView: Sendable {
     let metadataURL: PageText
     let resourcesURL: PageText
     let referenceURL: PageText
+    let connectionsURL: PageText
 }

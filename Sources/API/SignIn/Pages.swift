@@ -12,6 +12,8 @@ struct Pages: Sendable {
         let title: PageText
         let stylesheet: PageText
         let home: PageText
+        /// Whose page it is, where that is proven enough to look like theirs.
+        let brand: BrandView?
         let page: Any
     }
 
@@ -32,15 +34,22 @@ struct Pages: Sendable {
 
     func start(_ page: StartPage) -> Response {
         respond(
-            "start", StartView(page, action: path("signin/\(page.transaction)")), title: "Connect \(page.client.name)",
-            problem: page.problem, sendsFormTo: Self.formAction(of: page.client))
+            "start", StartView(page, action: path("signin/\(page.transaction)")),
+            title: page.client.map { "Connect \($0.name)" } ?? "Your connections",
+            problem: page.problem, sendsFormTo: page.client.flatMap(Self.formAction(of:)), for: page.organization)
     }
 
     func code(_ page: CodePage) -> Response {
         let start = "signin/\(page.transaction)"
         return respond(
             "code", CodeView(page, action: path(start + "/code"), startAction: path(start)), title: "Enter your code",
-            problem: page.problem, sendsFormTo: Self.formAction(of: page.client))
+            problem: page.problem, sendsFormTo: page.client.flatMap(Self.formAction(of:)), for: page.organization)
+    }
+
+    func connections(_ page: ConnectionsPage) -> Response {
+        respond(
+            "connections", ConnectionsView(page, at: path("connections")), title: "Your connections",
+            for: page.organization)
     }
 
     func device(_ page: DevicePage) -> Response {
@@ -52,7 +61,7 @@ struct Pages: Sendable {
         respond(
             "consent", ConsentView(page, action: path("signin/\(page.transaction)/consent")),
             title: "Allow \(page.client.name)?", problem: page.problem,
-            sendsFormTo: page.redirectTarget.flatMap(Self.formAction(_:)))
+            sendsFormTo: page.redirectTarget.flatMap(Self.formAction(_:)), for: page.organization)
     }
 
     func message(_ page: MessagePage) -> Response {
@@ -88,7 +97,8 @@ struct Pages: Sendable {
         let view = HomeView(
             publicURL: PageText(settings.publicURL),
             metadataURL: PageText(path(".well-known/oauth-authorization-server")),
-            resourcesURL: PageText(path(".well-known/mcp-resources")), referenceURL: PageText(path("v1/reference")))
+            resourcesURL: PageText(path(".well-known/mcp-resources")), referenceURL: PageText(path("v1/reference")),
+            connectionsURL: PageText(path("connections")))
         return respond("home", view, title: "What this is")
     }
 
@@ -102,27 +112,30 @@ struct Pages: Sendable {
 
     private func respond(
         _ template: String, _ view: Any, title: String, problem: String? = nil, status: HTTPResponse.Status? = nil,
-        sendsFormTo target: String? = nil
+        sendsFormTo target: String? = nil, for organization: PageOrganization? = nil
     ) -> Response {
+        let brand = organization.flatMap { BrandView($0, settings: settings, path: path) }
         let frame = Frame(
             title: PageText(problem == nil ? title : "Problem: \(title)"), stylesheet: PageText(path(stylesheet.path)),
-            home: PageText(path("")), page: view)
+            home: PageText(path("")), brand: brand, page: view)
         guard let html = library.render(frame, withTemplate: template) else {
             preconditionFailure("there is no template \(template)")
         }
         return Response(
-            status: status ?? (problem == nil ? .ok : .unprocessableContent), headers: headers(formTarget: target),
+            status: status ?? (problem == nil ? .ok : .unprocessableContent),
+            headers: headers(formTarget: target, showsPicture: brand?.logo != nil),
             body: ResponseBody(byteBuffer: ByteBuffer(string: html)))
     }
 
-    private func headers(formTarget: String?) -> HTTPFields {
+    private func headers(formTarget: String?, showsPicture: Bool) -> HTTPFields {
         // Browsers hold redirects that follow a form to `form-action` too, so the client's address has to be in it.
         let formAction = ["'self'", formTarget].compactMap { $0 }.joined(separator: " ")
         return [
             .contentType: "text/html; charset=utf-8",
             .cacheControl: "no-store",
             .contentSecurityPolicy: """
-            default-src 'none'; style-src 'self'; form-action \(formAction); frame-ancestors 'none'; base-uri 'none'
+            default-src 'none'; style-src 'self'; form-action \(formAction); frame-ancestors 'none'; \
+            base-uri 'none'\(showsPicture ? "; img-src 'self'" : "")
             """,
             .xFrameOptions: "DENY",
             .referrerPolicy: "no-referrer",

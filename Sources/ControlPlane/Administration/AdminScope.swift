@@ -37,7 +37,7 @@ package enum AdminScope: String, Sendable, CaseIterable {
     case accessReviewsWrite = "access-reviews:write"
     case auditRead = "audit:read"
     case auditExport = "audit:export"
-    /// Says that a domain is an organization's own; only platform keys can hold it.
+    /// Says that a domain is an organization's own, without any proof; only platform keys can hold it.
     case domainsVerify = "domains:verify"
     /// Everything the key's organization allows.
     case all = "*"

@@ -2,6 +2,7 @@ package import Audit
 package import Foundation
 package import Keys
 package import Logging
+package import Outbound
 import Postgres
 package import Tenancy
 
@@ -22,6 +23,8 @@ package struct AdministrationSettings: Sendable {
     package var keyPublicationLead: Duration = .seconds(300)
     /// How long after its moment an access review is answered at the earliest: the longest that a commit takes.
     package var accessReviewSettling: Duration = .seconds(2)
+    /// Key `GATEHOUSE_DNS_SERVERS`. Where organizations' proofs that a domain is theirs are looked up.
+    package var resolveText: TextRecordResolver = textRecordResolver()
 
     package init(publicURL: String, allowLoopbackUpstreams: Bool = false) {
         self.publicURL = publicURL

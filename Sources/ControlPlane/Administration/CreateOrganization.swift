@@ -69,6 +69,14 @@ extension Organization {
         facts["settings.onboarding.denied_document_hosts"] = .texts(onboarding.deniedDocumentHosts)
         facts["settings.onboarding.allowed_redirect_hosts"] = .texts(onboarding.allowedRedirectHosts)
         facts["settings.onboarding.denied_redirect_hosts"] = .texts(onboarding.deniedRedirectHosts)
+        facts["settings.device_authorization"] = .bool(settings.deviceAuthorization)
+        facts["settings.session_idle_lifetime_seconds"] = settings.sessionIdleLifetimeSeconds.map { .int($0) }
+        facts["settings.max_authentication_age_seconds"] = settings.maxAuthenticationAgeSeconds.map { .int($0) }
+        facts["settings.mfa_required"] = .bool(settings.mfaRequired)
+        facts["settings.admission"] = .string(settings.admission.rawValue)
+        facts["settings.consent"] = .string(settings.consent.rawValue)
+        if id == .platform { facts["settings.deletion_grace_seconds"] = .int(settings.deletionGraceSeconds) }
+        facts["deletes_at"] = .time(deletion?.deletesAt)
         facts["settings.default_resource"] = .text(settings.defaultResource?.description)
         return facts
     }

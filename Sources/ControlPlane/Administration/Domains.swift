@@ -2,6 +2,7 @@ import Audit
 import Foundation
 import Identity
 import Keys
+import Outbound
 import Postgres
 package import Tenancy
 
@@ -41,13 +42,17 @@ extension Administration {
         }
     }
 
-    /// Says that the domain is this organization's own; only the platform says so.
+    /// Says that the domain is this organization's own: on the word of the platform, or because the DNS shows the token in
+    /// the record that the domain's own people alone can set. It stays verified until it is removed (ADR 27).
     ///
-    /// - Throws: ``AdminError/conflict(_:)`` when another organization holds it.
+    /// - Throws: ``AdminError/conflict(_:)`` when another organization holds it, or the record is not there or another;
+    ///   ``AdminError/nameServersFailed``.
     package func verifyDomain(
         _ name: String, of organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Domain> {
         let old = try await domain(name, of: organization)
+        let isPlatformsWord = administrator.isPlatform && administrator.holds(.domainsVerify)
+        if !isPlatformsWord { try await prove(old) }
         let verified = Domain(
             name: old.name, status: .verified, verificationToken: old.verificationToken,
             verifiedAt: old.verifiedAt ?? administrator.now, createdAt: old.createdAt)
@@ -61,8 +66,25 @@ extension Administration {
             }
             return AdminChange(
                 value: verified, type: .orgDomainVerified, target: verified.auditTarget,
-                changes: .between(old.facts, verified.facts), isCached: false)
+                changes: .between(old.facts, verified.facts),
+                metadata: ["proof": isPlatformsWord ? "platform" : "dns"], isCached: false)
         }
+    }
+
+    /// Looks the domain's record up.
+    private func prove(_ domain: Domain) async throws {
+        let found: [String]
+        do {
+            found = try await settings.resolveText(domain.recordName)
+        } catch is TextRecordError {
+            throw AdminError.nameServersFailed
+        }
+        guard !found.contains(domain.verificationToken) else { return }
+        let record = "TXT record at \(domain.recordName)"
+        throw AdminError.conflict(
+            found.isEmpty
+                ? "There is no \(record). Set it to the value in dns_record and try again; it can take an hour to be seen."
+                : "There is a \(record), but none of the \(found.count) found holds the value in dns_record.")
     }
 
     /// - Throws: ``AdminError/conflict(_:)`` while an identity provider is authoritative for it.

@@ -10,6 +10,12 @@ package struct OrganizationUpdate: Sendable {
     package var grantIdleLifetimeSeconds: Int?
     package var grantLifetimeSeconds: Int?
     package var sessionLifetimeSeconds: Int?
+    package var sessionIdleLifetimeSeconds = Patch<Int>.keep
+    package var maxAuthenticationAgeSeconds = Patch<Int>.keep
+    package var mfaRequired: Bool?
+    package var admission: OrganizationSettings.Admission?
+    package var consent: OrganizationSettings.Consent?
+    package var deletionGraceSeconds: Int?
     package var programmaticTokenLifetimeSeconds: Int?
     package var defaultResource = Patch<ResourceID>.keep
     package var approvalRequiredFor: [Client.Kind]?
@@ -28,6 +34,14 @@ package struct OrganizationUpdate: Sendable {
         settings.grantIdleLifetimeSeconds = grantIdleLifetimeSeconds ?? settings.grantIdleLifetimeSeconds
         settings.grantLifetimeSeconds = grantLifetimeSeconds ?? settings.grantLifetimeSeconds
         settings.sessionLifetimeSeconds = sessionLifetimeSeconds ?? settings.sessionLifetimeSeconds
+        settings.sessionIdleLifetimeSeconds = sessionIdleLifetimeSeconds.applied(
+            to: settings.sessionIdleLifetimeSeconds)
+        settings.maxAuthenticationAgeSeconds = maxAuthenticationAgeSeconds.applied(
+            to: settings.maxAuthenticationAgeSeconds)
+        settings.mfaRequired = mfaRequired ?? settings.mfaRequired
+        settings.admission = admission ?? settings.admission
+        settings.consent = consent ?? settings.consent
+        settings.deletionGraceSeconds = deletionGraceSeconds ?? settings.deletionGraceSeconds
         settings.programmaticTokenLifetimeSeconds =
             programmaticTokenLifetimeSeconds ?? settings.programmaticTokenLifetimeSeconds
         settings.defaultResource = defaultResource.applied(to: settings.defaultResource)
@@ -47,9 +61,10 @@ package struct OrganizationUpdate: Sendable {
 }
 
 extension Administration {
+    /// - Parameter pointer: where the settings stand in the caller's document, for what is wrong with them.
     package func updateOrganization(
-        _ id: OrganizationID, _ update: OrganizationUpdate, if condition: VersionCondition,
-        by administrator: Administrator
+        _ id: OrganizationID, _ update: OrganizationUpdate, settingsAt pointer: String = "/settings",
+        if condition: VersionCondition, by administrator: Administrator
     ) async throws -> Administered<Organization> {
         try await retryingLostUpdates(condition) {
             let old = try await organization(id)
@@ -57,7 +72,7 @@ extension Administration {
             var new = old
             new.name = update.name ?? old.name
             update.apply(to: &new.settings)
-            try await check(new)
+            try await check(new, update, settingsAt: pointer)
             let wanted = new
             return try await administer(id, by: administrator) { transaction in
                 guard let stored = try await organizations.update(wanted, at: administrator.now, in: transaction) else {
@@ -70,27 +85,39 @@ extension Administration {
         }
     }
 
-    private func check(_ organization: Organization) async throws {
+    private func check(
+        _ organization: Organization, _ update: OrganizationUpdate, settingsAt pointer: String
+    ) async throws {
         var checks = FieldChecks()
         let settings = organization.settings
         checks.name(organization.name, "/name")
-        checks.range(settings.refreshGraceSeconds, 0...30, "/settings/refresh_grace_seconds")
-        checks.range(settings.grantLifetimeSeconds, 3_600...(5 * 366 * 86_400), "/settings/grant_lifetime_seconds")
+        checks.range(settings.refreshGraceSeconds, 0...30, "\(pointer)/refresh_grace_seconds")
+        checks.range(settings.grantLifetimeSeconds, 3_600...(5 * 366 * 86_400), "\(pointer)/grant_lifetime_seconds")
         checks.range(
-            settings.grantIdleLifetimeSeconds, 600...(5 * 366 * 86_400), "/settings/grant_idle_lifetime_seconds")
-        checks.range(settings.sessionLifetimeSeconds, 60...(30 * 86_400), "/settings/session_lifetime_seconds")
+            settings.grantIdleLifetimeSeconds, 600...(5 * 366 * 86_400), "\(pointer)/grant_idle_lifetime_seconds")
+        checks.range(settings.sessionLifetimeSeconds, 60...(30 * 86_400), "\(pointer)/session_lifetime_seconds")
+        if let seconds = settings.sessionIdleLifetimeSeconds {
+            checks.range(seconds, 300...(30 * 86_400), "\(pointer)/session_idle_lifetime_seconds")
+        }
+        if let seconds = settings.maxAuthenticationAgeSeconds {
+            checks.range(seconds, 60...(30 * 86_400), "\(pointer)/max_authentication_age_seconds")
+        }
+        checks.range(settings.deletionGraceSeconds, 0...(366 * 86_400), "\(pointer)/deletion_grace_seconds")
+        checks.require(
+            update.deletionGraceSeconds == nil || organization.id == .platform, "\(pointer)/deletion_grace_seconds",
+            "platform_only", "This is the platform's to decide, at /v1/settings.")
         checks.range(
             settings.programmaticTokenLifetimeSeconds, 60...(366 * 86_400),
-            "/settings/programmatic_token_lifetime_seconds")
+            "\(pointer)/programmatic_token_lifetime_seconds")
         let onboarding = settings.onboarding
-        checks.hosts(onboarding.allowedDocumentHosts, "/settings/onboarding/allowed_document_hosts")
-        checks.hosts(onboarding.deniedDocumentHosts, "/settings/onboarding/denied_document_hosts")
-        checks.hosts(onboarding.allowedRedirectHosts, "/settings/onboarding/allowed_redirect_hosts")
-        checks.hosts(onboarding.deniedRedirectHosts, "/settings/onboarding/denied_redirect_hosts")
+        checks.hosts(onboarding.allowedDocumentHosts, "\(pointer)/onboarding/allowed_document_hosts")
+        checks.hosts(onboarding.deniedDocumentHosts, "\(pointer)/onboarding/denied_document_hosts")
+        checks.hosts(onboarding.allowedRedirectHosts, "\(pointer)/onboarding/allowed_redirect_hosts")
+        checks.hosts(onboarding.deniedRedirectHosts, "\(pointer)/onboarding/denied_redirect_hosts")
         if let resource = settings.defaultResource,
             try await !usableResources(of: organization.id).contains(where: { $0.id == resource })
         {
-            checks.add(.unknown("/settings/default_resource"))
+            checks.add(.unknown("\(pointer)/default_resource"))
         }
         try checks.finish()
     }

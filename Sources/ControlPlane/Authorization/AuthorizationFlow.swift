@@ -267,13 +267,15 @@ package struct AuthorizationFlow: Sendable {
                 : OAuthError(.consentRequired, "The person has to consent.")
         }
         let transaction = AuthorizationTransaction(
-            issuer: issuer.id, client: addressed.client.id,
-            destination: .redirect(
-                AuthorizationTransaction.Redirect(
-                    uri: addressed.redirect.text, state: addressed.state, codeChallenge: request.codeChallenge,
-                    nonce: request.nonce, boundKey: request.boundKey, expectedUser: hint?.user)),
-            resourceScopes: request.resourceScopes, openIDScopes: request.openIDScopes, resource: place.resource.id,
-            resourceOwner: place.resource.owner,
+            issuer: issuer.id,
+            asked: AuthorizationTransaction.ClientRequest(
+                client: addressed.client.id,
+                destination: .redirect(
+                    AuthorizationTransaction.Redirect(
+                        uri: addressed.redirect.text, state: addressed.state, codeChallenge: request.codeChallenge,
+                        nonce: request.nonce, boundKey: request.boundKey, expectedUser: hint?.user)),
+                resourceScopes: request.resourceScopes, openIDScopes: request.openIDScopes, resource: place.resource.id,
+                resourceOwner: place.resource.owner),
             organization: place.organization?.organization.id, loginHint: addressed.parameters["login_hint"],
             // Too old a session, somebody else's, or one that cannot be judged yet, is as good as none.
             mustSignIn: request.prompts.contains("login")
@@ -292,7 +294,7 @@ package struct AuthorizationFlow: Sendable {
             let known = try await sessions.acquaintance(
                 cookie.id, secret: cookie.secret, with: request.addressed.client.id, over: place.resource.id,
                 in: organization, at: visit.now),
-            hint?.means(known.session.user) ?? true
+            hint?.means(known.session.user) ?? true, try await isAccepted(known.session, at: organization, visit)
         else { return nil }
         if let maxAge = request.maxAge, visit.now.timeIntervalSince(known.session.authTime) > Double(maxAge) {
             return nil
@@ -301,9 +303,26 @@ package struct AuthorizationFlow: Sendable {
     }
 
     func session(at organization: OrganizationID, _ visit: Visit) async throws -> Session? {
-        guard let cookie = sessionCookie(of: organization, visit) else { return nil }
-        return try await sessions.find(cookie.id, secret: cookie.secret, in: organization, at: visit.now)
+        guard let cookie = sessionCookie(of: organization, visit),
+            let found = try await sessions.find(cookie.id, secret: cookie.secret, in: organization, at: visit.now),
+            try await isAccepted(found, at: organization, visit)
+        else { return nil }
+        return found
     }
+
+    /// Whether the organization's rules still take the session; one that is taken was used.
+    private func isAccepted(_ session: Session, at organization: OrganizationID, _ visit: Visit) async throws -> Bool {
+        guard let snapshot = try await catalog.snapshot(of: organization),
+            session.isAccepted(under: snapshot.organization.settings, at: visit.now)
+        else { return false }
+        if visit.now.timeIntervalSince(session.lastUsedAt ?? session.createdAt) > Self.sessionUseInterval {
+            try await sessions.noteUse(of: session.id, in: organization, at: visit.now, every: Self.sessionUseInterval)
+        }
+        return true
+    }
+
+    /// Times of use are kept by the minute.
+    private static let sessionUseInterval: TimeInterval = 60
 
     private func sessionCookie(of organization: OrganizationID, _ visit: Visit) -> (
         id: SessionID, secret: SecretDigest
@@ -323,6 +342,7 @@ package struct AuthorizationFlow: Sendable {
         let client = request.addressed.client
         let session = known.session
         guard client.isVouchedFor, request.addressed.redirect.kind == .https,
+            organization.organization.settings.consent == .remember,
             request.prompts.isDisjoint(with: ["consent", "select_account"]), known.admission == .active,
             let consented = known.consented, try await isStillTrusted(client, by: organization.organization.id)
         else { return nil }
@@ -384,7 +404,7 @@ package struct AuthorizationFlow: Sendable {
         else {
             try await refuse(
                 .authorizeDenied, in: held.transaction.issuer, reason: "foreign_form", actor: .anonymous,
-                client: held.transaction.client.description, visit)
+                client: held.transaction.asked?.client.description, visit)
             throw Refusal.page(.expired)
         }
         return held

@@ -6,6 +6,7 @@ extension AuthorizationFlow {
     /// A transaction with everything its pages speak of.
     struct Scene: Sendable {
         let held: AuthorizationTransactionStore.Held
+        let asked: AuthorizationTransaction.ClientRequest
         let issuer: Issuer
         let client: Client
         let destination: Destination
@@ -35,20 +36,27 @@ extension AuthorizationFlow {
     /// - Throws: a page when something the transaction was begun with is gone.
     func scene(_ held: AuthorizationTransactionStore.Held, _ visit: Visit) async throws -> Scene {
         let transaction = held.transaction
-        guard let issuer = try await issuers.issuer(transaction.issuer), issuer.home.organization.status == .active,
-            let client = try await catalog.client(transaction.client, in: issuer.home, at: visit.now),
-            client.isLive(at: visit.now), let destination = destination(of: transaction, client, issuer),
-            let owner = try await catalog.snapshot(of: transaction.resourceOwner),
-            let resource = owner.resources.first(where: { $0.id == transaction.resource }), resource.status == .active
+        guard let asked = transaction.asked, let issuer = try await issuers.issuer(transaction.issuer),
+            issuer.home.organization.status == .active,
+            let client = try await catalog.client(asked.client, in: issuer.home, at: visit.now),
+            client.isLive(at: visit.now), let destination = destination(of: asked, client, issuer),
+            let owner = try await catalog.snapshot(of: asked.resourceOwner),
+            let resource = owner.resources.first(where: { $0.id == asked.resource }), resource.status == .active
         else { throw Refusal.page(.expired) }
-        return Scene(held: held, issuer: issuer, client: client, destination: destination, resource: resource)
+        return Scene(
+            held: held, asked: asked, issuer: issuer, client: client, destination: destination, resource: resource)
+    }
+
+    /// nil where no client asks for anything.
+    func sceneIfAny(_ held: AuthorizationTransactionStore.Held, _ visit: Visit) async throws -> Scene? {
+        held.transaction.asked == nil ? nil : try await scene(held, visit)
     }
 
     /// - Returns: nil when the client may not be answered there any more.
     private func destination(
-        of transaction: AuthorizationTransaction, _ client: Client, _ issuer: Issuer
+        of request: AuthorizationTransaction.ClientRequest, _ client: Client, _ issuer: Issuer
     ) -> Scene.Destination? {
-        switch transaction.destination {
+        switch request.destination {
         case .redirect(let asked):
             client.redirect(for: asked.uri).map { .redirect($0, asked) }
         case .device(let tag, let userCode):
@@ -60,12 +68,13 @@ extension AuthorizationFlow {
     func page(
         of held: AuthorizationTransactionStore.Held, problem: String? = nil, _ visit: Visit
     ) async throws -> AuthorizationStep {
+        guard held.transaction.asked != nil else { return try await connectionsSignIn(held, problem: problem) }
         let scene = try await scene(held, visit)
         switch held.transaction.stage {
         case .start:
             return .start(try await startPage(scene, problem: problem, visit))
         case .code(let pending):
-            return .code(codePage(pending, scene, problem: problem))
+            return .code(try await codePage(pending, scene, problem: problem))
         case .consent(let person):
             var page = try await consentPage(person, scene, visit)
             page.problem = problem
@@ -80,7 +89,7 @@ extension AuthorizationFlow {
         var organization: PageOrganization?
         var account: String?
         if let id = transaction.organization, let snapshot = try await catalog.snapshot(of: id) {
-            organization = PageOrganization(snapshot.organization)
+            organization = PageOrganization(snapshot)
             if !transaction.mustSignIn, let session = try await session(at: id, visit) {
                 account = try await users.find(session.user, in: id)?.email
             }
@@ -99,18 +108,22 @@ extension AuthorizationFlow {
             guard try await session(at: id, visit) != nil, let snapshot = try await catalog.snapshot(of: id),
                 snapshot.organization.status == .active, snapshot.mayUse(scene.resource)
             else { continue }
-            found.append(PageOrganization(snapshot.organization))
+            found.append(PageOrganization(snapshot))
         }
         return found
     }
 
     private func codePage(
         _ pending: AuthorizationTransaction.PendingCode, _ scene: Scene, problem: String?
-    ) -> CodePage {
-        CodePage(
+    ) async throws -> CodePage {
+        // What somebody typed says nothing, not even whether there is such an organization.
+        var organization = PageOrganization(slug: pending.shown, name: pending.shown)
+        if let fixed = scene.transaction.organization, let snapshot = try await catalog.snapshot(of: fixed) {
+            organization = PageOrganization(snapshot)
+        }
+        return CodePage(
             transaction: scene.held.handle, csrfToken: scene.transaction.csrfToken, client: scene.requesting,
-            organization: PageOrganization(slug: pending.shown, name: pending.shown), email: pending.email,
-            problem: problem)
+            organization: organization, email: pending.email, problem: problem)
     }
 
     private func consentPage(
@@ -122,17 +135,17 @@ extension AuthorizationFlow {
         let membership = try await membership(of: person, in: organization)
         let decision = ScopePolicy(organization.policy).decide(
             ScopeRequest(
-                person, membership, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes),
+                person, membership, scene.client, scene.resource, RequestedScopes(scene.asked.resourceScopes),
                 visit),
             at: visit.now)
-        let asked = scene.transaction.resourceScopes
+        let asked = scene.asked.resourceScopes
         let wanted = asked.isEmpty ? scene.resource.scopes.map(\.name) : asked
         return ConsentPage(
             transaction: scene.held.handle, csrfToken: scene.transaction.csrfToken, client: scene.requesting,
-            organization: PageOrganization(organization.organization), account: person.account,
+            organization: PageOrganization(organization), account: person.account,
             resourceName: scene.resource.name, resourceURI: scene.resource.uri,
             scopes: scene.resource.scopes.filter { decision.effective.contains($0.name) },
-            personalScopes: scene.transaction.openIDScopes.filter { $0 == "profile" || $0 == "email" },
+            personalScopes: scene.asked.openIDScopes.filter { $0 == "profile" || $0 == "email" },
             withheld: wanted.filter { !decision.effective.contains($0) }, redirectTarget: scene.destination.formAction,
             staysConnected: scene.client.grantTypes.contains("refresh_token"))
     }
@@ -146,7 +159,10 @@ extension AuthorizationFlow.Scene.Destination {
 }
 
 extension PageOrganization {
-    init(_ organization: Organization) {
-        self.init(slug: organization.slug, name: organization.name)
+    init(_ snapshot: TenantSnapshot) {
+        let (organization, branding) = (snapshot.organization, snapshot.branding)
+        self.init(
+            slug: organization.slug, name: branding.displayName ?? organization.name,
+            brand: branding.isPlain ? nil : Brand(organization: organization.id, branding: branding))
     }
 }

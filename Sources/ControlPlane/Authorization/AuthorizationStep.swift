@@ -1,3 +1,4 @@
+package import Foundation
 package import Tenancy
 
 /// What the browser is shown or sent to next. Everything a page says is decided here; how it looks is the HTTP room's.
@@ -10,7 +11,9 @@ package enum AuthorizationStep: Sendable {
     case device(DevicePage)
     /// Page two: what the client may do if the person agrees.
     case consent(ConsentPage)
-    /// Back to the client, with a code or an error. Always 303 after a POST (RFC 9700 §4.12).
+    /// A person's own connections.
+    case connections(ConnectionsPage)
+    /// Somewhere else: back to the client with a code or an error, or on to another page of ours. Always 303 after a POST (RFC 9700 §4.12).
     case redirect(ClientRedirect)
     /// The end of the road on a page of ours: nothing may be sent to the client, or a person has to act first.
     case message(MessagePage)
@@ -46,7 +49,8 @@ package struct RequestingClient: Sendable, Equatable {
 package struct StartPage: Sendable, Equatable {
     package let transaction: String
     package let csrfToken: String
-    package let client: RequestingClient
+    /// nil where somebody signs in to see their own connections.
+    package let client: RequestingClient?
     package let resourceName: String?
     package let resourceURI: String?
     /// Known when the issuer, the resource or the address decided it.
@@ -64,17 +68,31 @@ package struct StartPage: Sendable, Equatable {
 package struct PageOrganization: Sendable, Equatable {
     package let slug: String
     package let name: String
+    /// How its pages look; nil where nothing but what somebody typed is known of it.
+    package let brand: Brand?
 
-    package init(slug: String, name: String) {
+    package struct Brand: Sendable, Equatable {
+        package let organization: OrganizationID
+        package let branding: Branding
+
+        package init(organization: OrganizationID, branding: Branding) {
+            self.organization = organization
+            self.branding = branding
+        }
+    }
+
+    package init(slug: String, name: String, brand: Brand? = nil) {
         self.slug = slug
         self.name = name
+        self.brand = brand
     }
 }
 
 package struct CodePage: Sendable, Equatable {
     package let transaction: String
     package let csrfToken: String
-    package let client: RequestingClient
+    /// As on page one.
+    package let client: RequestingClient?
     package let organization: PageOrganization
     package let email: String
     package let problem: String?
@@ -108,7 +126,32 @@ package struct ConsentPage: Sendable, Equatable {
     package var problem: String?
 }
 
-/// An authorization response (RFC 6749 §4.1.2), ready for `Location`.
+/// What somebody connected at one organization, and may end.
+package struct ConnectionsPage: Sendable, Equatable {
+    package struct Connection: Sendable, Equatable {
+        package let grant: GrantID
+        package let clientName: String
+        /// Where the client's document is, or its answers went.
+        package let clientHost: String?
+        package let resourceName: String
+        package let resourceURI: String?
+        package let scopes: [Resource.Scope]
+        package let since: Date
+        package let lastUsed: Date
+    }
+
+    package let csrfToken: String
+    package let organization: PageOrganization
+    package let account: String
+    /// The newest first.
+    package let connections: [Connection]
+    /// Others that this browser is signed in to.
+    package let others: [PageOrganization]
+    /// The name of the client whose connection was just ended.
+    package let ended: String?
+}
+
+/// An authorization response (RFC 6749 §4.1.2), or the address of a page of ours, ready for `Location`.
 package struct ClientRedirect: Sendable, Equatable {
     package let location: String
 

@@ -4,8 +4,7 @@ package import Keys
 package import Redis
 package import Tenancy
 
-/// One authorization request on its way: what the client asked, and how far the person has come. Lives in Redis for ten
-/// minutes and nowhere else.
+/// A sign-in on its way: what it is for, and how far the person has come. Lives in Redis for ten minutes and nowhere else.
 package struct AuthorizationTransaction: Codable, Sendable {
     /// How far the person has come. Each stage holds what the next one needs, and nothing more.
     package enum Stage: Codable, Sendable {
@@ -69,16 +68,22 @@ package struct AuthorizationTransaction: Codable, Sendable {
         package let expectedUser: UserID?
     }
 
+    /// What a client asked for.
+    package struct ClientRequest: Codable, Sendable {
+        /// The registry is the issuer's own.
+        package let client: ClientID
+        package let destination: Destination
+        /// Resource scopes asked for and known, in order; none means all.
+        package let resourceScopes: [String]
+        /// `openid profile email offline_access`, as far as asked for.
+        package let openIDScopes: [String]
+        package let resource: ResourceID
+        package let resourceOwner: OrganizationID
+    }
+
     package let issuer: OrganizationID
-    /// The registry is the issuer's own.
-    package let client: ClientID
-    package let destination: Destination
-    /// Resource scopes asked for and known, in order; none means all.
-    package let resourceScopes: [String]
-    /// `openid profile email offline_access`, as far as asked for.
-    package let openIDScopes: [String]
-    package let resource: ResourceID
-    package let resourceOwner: OrganizationID
+    /// nil where somebody signs in to see their own connections.
+    package let asked: ClientRequest?
     /// Fixed by the issuer, the resource or a hint; otherwise chosen on page one.
     package let organization: OrganizationID?
     package let loginHint: String?

@@ -78,7 +78,7 @@ extension AuthorizationFlow {
         let membership = try await membership(of: person, in: organization)
         let decision = ScopePolicy(organization.policy).decide(
             ScopeRequest(
-                person, membership, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes),
+                person, membership, scene.client, scene.resource, RequestedScopes(scene.asked.resourceScopes),
                 visit),
             at: visit.now)
         guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit) }
@@ -88,7 +88,7 @@ extension AuthorizationFlow {
         let answer = Answer(
             issuer: scene.issuer.id, client: scene.client.id, nonce: scene.destination.nonce, person: person,
             membership: membership, resource: scene.resource, grantedScopes: decision.granted,
-            openIDScopes: scene.transaction.openIDScopes)
+            openIDScopes: scene.asked.openIDScopes)
         let grantType = scene.destination.grantType
         let consented = answer.event(
             .consentGranted, decision, client: scene.client, grantType: grantType, visit, random)
@@ -138,6 +138,9 @@ extension AuthorizationFlow {
             guard let user = try await users.find(answer.person.user, in: id, locking: transaction),
                 user.status == .active
             else { throw Refusal.page(.disabled) }
+            guard try await sessions.isLive(answer.person.session, in: id, at: visit.now, transaction) else {
+                throw Refusal.page(.expired)
+            }
             let admission = try await clients.admit(wanted, by: id, in: transaction).admission
             guard admission.status == .active else { return admission.status }
             if !admission.trusts(client) {

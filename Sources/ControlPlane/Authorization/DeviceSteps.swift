@@ -49,9 +49,12 @@ extension AuthorizationFlow {
                 "No device waits with this code. Check the letters; if they are right, start again on the device.")
         }
         let transaction = AuthorizationTransaction(
-            issuer: device.issuer, client: device.client, destination: .device(tag: tag, userCode: code.shown),
-            resourceScopes: device.resourceScopes, openIDScopes: device.openIDScopes, resource: device.resource,
-            resourceOwner: device.resourceOwner, organization: device.issuer, loginHint: nil, mustSignIn: false,
+            issuer: device.issuer,
+            asked: AuthorizationTransaction.ClientRequest(
+                client: device.client, destination: .device(tag: tag, userCode: code.shown),
+                resourceScopes: device.resourceScopes, openIDScopes: device.openIDScopes, resource: device.resource,
+                resourceOwner: device.resourceOwner),
+            organization: device.issuer, loginHint: nil, mustSignIn: false,
             csrfToken: Base64URL.encode(random.generate(32)), binding: browser, stage: .start, createdAt: visit.now)
         return AuthorizationReply(try await page(of: try await transactions.create(transaction), visit))
     }

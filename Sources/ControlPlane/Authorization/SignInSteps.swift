@@ -22,8 +22,8 @@ extension AuthorizationFlow {
         case .start, .code: break
         default: return AuthorizationReply(try await page(of: held, visit))
         }
-        let scene = try await scene(held, visit)
-        let chosen = try await organization(for: scene, typed: typed, email: email)
+        let resource = try await sceneIfAny(held, visit)?.resource
+        let chosen = try await organization(of: transaction, typed: typed, email: email, using: resource)
         if useSession, !transaction.mustSignIn, let chosen,
             let session = try await session(at: chosen.organization.id, visit)
         {
@@ -41,8 +41,10 @@ extension AuthorizationFlow {
     }
 
     /// The organization the person signs in to; nil where what they typed names none that may use the resource, or two.
-    private func organization(for scene: Scene, typed: String?, email: String?) async throws -> TenantSnapshot? {
-        if let fixed = scene.transaction.organization {
+    private func organization(
+        of transaction: AuthorizationTransaction, typed: String?, email: String?, using resource: Resource?
+    ) async throws -> TenantSnapshot? {
+        if let fixed = transaction.organization {
             return try await catalog.snapshot(of: fixed)
         }
         var named: [TenantSnapshot] = []
@@ -54,7 +56,7 @@ extension AuthorizationFlow {
             named.append(found)
         }
         guard let first = named.first, named.allSatisfy({ $0.organization.id == first.organization.id }),
-            first.mayUse(scene.resource)
+            resource.map(first.mayUse) ?? true
         else { return nil }
         return first
     }
@@ -148,6 +150,11 @@ extension AuthorizationFlow {
                 try await fail(error, in: organization, pending, counted, visit)
             }
         }
+        guard identity.mfa || !snapshot.organization.settings.mfaRequired else {
+            try await refuse(
+                .loginFailed, in: organization, reason: "mfa_required", actor: .anonymous, client: nil, visit)
+            throw Refusal.page(.additionalFactor)
+        }
         return try await welcome(identity, by: record, snapshot, counted, visit)
     }
 
@@ -172,11 +179,11 @@ extension AuthorizationFlow {
         _ identity: VerifiedIdentity, by record: IdentityProviderRecord, _ organization: TenantSnapshot,
         _ held: AuthorizationTransactionStore.Held, _ visit: Visit
     ) async throws -> AuthorizationReply {
-        let scene = try await scene(held, visit)
+        let client = try await sceneIfAny(held, visit)?.client
         let invitation = try await invitation(in: organization.organization.id, visit)
         let result = try await signIn.complete(
             identity, by: record, organization: organization.organization, invitation: invitation?.id,
-            request: visit.request, client: scene.client.wireID, at: visit.now)
+            request: visit.request, client: client?.wireID, at: visit.now)
         switch result {
         case .signedIn(let user, let session, let secret):
             if let email = identity.email {
@@ -215,6 +222,7 @@ extension AuthorizationFlow {
         as session: Session, in organization: TenantSnapshot, account: String? = nil,
         _ held: AuthorizationTransactionStore.Held, _ visit: Visit
     ) async throws -> AuthorizationReply {
+        guard held.transaction.asked != nil else { return try await goToConnections(of: organization, held) }
         let scene = try await scene(held, visit)
         let id = organization.organization.id
         guard organization.organization.status == .active, organization.mayUse(scene.resource),
@@ -237,7 +245,7 @@ extension AuthorizationFlow {
                 upstreamCeiling: session.scopeCeiling, offered: offered,
                 membership: membership.isSmall ? membership : nil, shown: scene.client.selfDescription)
         }
-        let asked = RequestedScopes(held.transaction.resourceScopes)
+        let asked = RequestedScopes(scene.asked.resourceScopes)
         let decision = ScopePolicy(organization.policy).decide(
             ScopeRequest(person(offered: nil), membership, scene.client, scene.resource, asked, visit), at: visit.now)
         if decision.granted.isEmpty {
@@ -247,7 +255,7 @@ extension AuthorizationFlow {
                 policy: decision.info, visit)
         }
         let person = person(offered: decision.granted)
-        if held.transaction.openIDScopes.contains("openid") { idTokenKeys.prepare(for: scene.issuer, at: visit.now) }
+        if scene.asked.openIDScopes.contains("openid") { idTokenKeys.prepare(for: scene.issuer, at: visit.now) }
         return try await moved(held.with(stage: .consent(person)), visit)
     }
 
@@ -332,13 +340,13 @@ extension AuthorizationFlow {
         _ held: AuthorizationTransactionStore.Held, _ visit: Visit
     ) async throws -> Never {
         try await refuse(.loginFailed, in: organization, reason: error.reason, actor: .anonymous, client: nil, visit)
-        let scene = try await scene(held, visit)
+        let scene = try await sceneIfAny(held, visit)
         var page: MessagePage
         switch error {
         case .misconfigured: page = .misconfigured(pending.shown)
         default: page = .providerUnavailable
         }
-        if case .redirect(let redirect, let asked) = scene.destination {
+        if let scene, case .redirect(let redirect, let asked) = scene.destination {
             let answer = ClientRedirect(
                 error: OAuthError(
                     .temporarilyUnavailable, "The identity provider of the organization is not available."),

@@ -19,7 +19,7 @@ extension Templates {
         <button class="quiet" type="submit" name="action" value="other_account" formaction="{{startAction}}" formnovalidate>Use another address</button>
         </div>
         </form>
-        <p class="foot">You are connecting <bdi>{{client.name}}</bdi>. Never pass this code on: nobody else needs it.</p>
+        <p class="foot">{{#client.name}}You are connecting <bdi>{{.}}</bdi>. {{/client.name}}Never pass this code on: nobody else needs it.</p>
         {{/page}}
         {{/content}}
         {{/layout}}

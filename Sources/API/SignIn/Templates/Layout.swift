@@ -10,11 +10,18 @@ extension Templates {
         <meta name="robots" content="noindex">
         <title>{{title}} · Gatehouse</title>
         <link rel="stylesheet" href="{{stylesheet}}">
+        {{#brand}}{{#stylesheet}}<link rel="stylesheet" href="{{.}}">{{/stylesheet}}{{/brand}}
         </head>
         <body>
         <header class="brand">
+        {{#brand}}
+        {{#logo}}<img src="{{.}}" alt="" width="40" height="40">{{/logo}}
+        <span><bdi>{{name}}</bdi><small><bdi>{{slug}}</bdi> through Gatehouse at {{host}}</small></span>
+        {{/brand}}
+        {{^brand}}
         <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true" focusable="false"><path fill="currentColor" d="M3 21V8l3-2V3h2v2h3V3h2v2h3V3h2v3l3 2v13h-6v-5a3 3 0 0 0-6 0v5z"/></svg>
         <span>Gatehouse</span>
+        {{/brand}}
         </header>
         <main>
         {{$content}}{{/content}}
@@ -25,7 +32,7 @@ extension Templates {
 
     /// Who asks, for what, and where the answer goes: on top of page one and of consent.
     static let asking = #"""
-        <dl class="facts">
+        {{#client.name}}<dl class="facts">
         {{#organization}}<div><dt>Organization</dt><dd><bdi>{{.}}</bdi></dd></div>
         {{/organization}}
         {{#account}}<div><dt>Your account</dt><dd><bdi>{{.}}</bdi></dd></div>
@@ -38,7 +45,7 @@ extension Templates {
         {{/client.destination}}
         {{#client.userCode}}<div><dt>Code on the device</dt><dd class="user-code"><bdi>{{.}}</bdi></dd></div>
         {{/client.userCode}}
-        </dl>
+        </dl>{{/client.name}}
         {{#client.userCode}}
         <div class="note warning" role="note">
         <p><strong>Is the device before you?</strong> Go on only if you started this yourself, on a device you have before you, and it shows exactly this code. If somebody sent you the code or the link to this page, close it: they would be connected as you.</p>

@@ -5,9 +5,15 @@ extension Templates {
         {{<layout}}
         {{$content}}
         {{#page}}
+        {{#client.name}}
         <div class="ask"><span class="initial" aria-hidden="true">{{client.initial}}</span>
-        <h1><bdi>{{client.name}}</bdi> wants to connect{{#resourceName}} to <bdi>{{.}}</bdi>{{/resourceName}}</h1></div>
+        <h1><bdi>{{.}}</bdi> wants to connect{{#resourceName}} to <bdi>{{.}}</bdi>{{/resourceName}}</h1></div>
         <p class="lead">Sign in to go on. You will see what it may do before anything is shared.</p>
+        {{/client.name}}
+        {{^client.name}}
+        <h1>Your connections</h1>
+        <p class="lead">Sign in to see which applications you connected, and to end what you no longer want.</p>
+        {{/client.name}}
         {{>asking}}
         <form method="post" action="{{action}}">
         <input type="hidden" name="csrf_token" value="{{csrfToken}}">
@@ -57,7 +63,9 @@ extension Templates {
         <button class="primary" type="submit" name="action" value="continue">Continue</button>
         {{/signedInAs}}
         </form>
+        {{#client.name}}
         <p class="foot">Did not expect this? Close the page; nothing has been shared.</p>
+        {{/client.name}}
         {{/page}}
         {{/content}}
         {{/layout}}

@@ -30,7 +30,9 @@ extension Templates {
           width: 100%; max-width: 28rem; padding: 1rem 1.25rem .75rem; display: flex; align-items: center; gap: .5rem;
           color: var(--accent); font-weight: 650; letter-spacing: .01em;
         }
-        .brand span { color: var(--ink); }
+        .brand span { color: var(--ink); min-width: 0; }
+        .brand small { display: block; font-weight: 400; }
+        .brand img { flex: none; width: 2.5rem; height: 2.5rem; object-fit: contain; border-radius: .4rem; }
         main {
           width: 100%; max-width: 28rem; flex: 1; padding: 1.5rem 1.25rem 2rem; background: var(--card);
           border-top: 1px solid var(--line);
@@ -129,6 +131,10 @@ extension Templates {
           border: solid var(--accent); border-width: 0 .16rem .16rem 0; transform: rotate(42deg);
         }
         .scopes code { color: var(--soft); }
+        .connection + .connection { margin-top: 1.75rem; padding-top: 1.5rem; border-top: 1px solid var(--line); }
+        .connection h2 { margin: 0; font-size: 1.1rem; }
+        .connection .ask { margin: 0; }
+        .connection form { margin: .9rem 0 0; }
         .withheld { display: flex; flex-wrap: wrap; gap: .4rem; }
         .withheld code { padding: .15rem .5rem; border: 1px solid var(--line); border-radius: .4rem; color: var(--soft); text-decoration: line-through; }
         main:has(.reference), body:has(.reference) .brand { max-width: 60rem; }

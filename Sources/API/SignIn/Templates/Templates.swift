@@ -6,7 +6,7 @@ enum Templates {
     /// By the name that other templates and ``Pages`` know them by.
     static let all: [(name: String, template: String)] = [
         ("layout", layout), ("asking", asking), ("start", start), ("code", code), ("device", device),
-        ("consent", consent),
+        ("consent", consent), ("connections", connections),
         ("message", message), ("home", home), ("reference", reference),
     ]
 }

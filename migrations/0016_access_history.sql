@@ -176,3 +176,4 @@ SELECT track_access('resource_admission', '{resource_id}', '{status}');
 SELECT track_access('scope_policy', '{id}', '{name, effect, principals, clients, resources, scopes, conditions}');
 SELECT track_access('"group"', '{id}', '{}');
 SELECT track_access('group_member', '{user_id, group_id}', '{}');
+SELECT track_access('role_binding', '{principal_id, role_id}', '{group_id}');
