@@ -107,7 +107,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "authoritative_domains": []})
     policy = platform.post(f"{base}/scope-policies", {
         "name": f"isolation test {time.time()}", "effect": "deny", "principals": {"users": [user["id"]]},
-        "scopes": ["never"]})
+        "scopes": ["never*"]})
     invitation = platform.post(f"{base}/invitations", {"email": f"invited@{name}.example"})
     key = platform.post(f"{base}/admin-keys", {"name": "theirs", "scopes": ["users:read"]})
     person = deployment.person({"acme": "alice", "globex": "gus"}[name])

@@ -172,7 +172,7 @@ struct JWTBearerGrant: Sendable {
             ScopeRequest(
                 principal: .user(user, membership.membership), client: attempt.client, resource: resource,
                 scopes: RequestedScopes(wanted), address: attempt.request.ip, authTime: assertion.authTime,
-                mfa: assertion.mfa, upstreamCeiling: nil, offered: assertion.scopes),
+                mfa: assertion.mfa, upstreamCeiling: nil, held: assertion.scopes),
             at: attempt.now)
         guard !decision.effective.isEmpty else {
             throw OAuthError(

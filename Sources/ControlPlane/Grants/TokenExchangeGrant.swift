@@ -135,7 +135,7 @@ struct TokenExchangeGrant: Sendable {
                 principal: principal, client: attempt.client, resource: target.resource,
                 scopes: .named(asked.isEmpty ? offered : asked), address: attempt.request.ip,
                 authTime: standing.subject.authTime, mfa: standing.subject.mfa,
-                upstreamCeiling: standing.upstreamCeiling, offered: offered,
+                upstreamCeiling: standing.upstreamCeiling, held: offered,
                 exchangedFrom: isElsewhere ? source.id : nil),
             at: attempt.now)
         let allowed = decision.effective.filter(offered.contains)
