@@ -6,6 +6,8 @@ import time
 
 import pytest
 from gatehouse_demo.admin import Admin
+from gatehouse_demo.chatgpt import claims
+from test_token import basic
 
 EPOCH_BOUND = 1.0
 ZEROS = "0" * 26
@@ -169,3 +171,86 @@ def test_questions_that_cannot_be_asked(admin, base, notes, alice, members, poin
     reply = admin.send("POST", f"{base}/scope-policies:evaluate", {k: v for k, v in question.items() if v is not None})
     assert reply.status_code == 422, reply.text
     assert sorted(error["pointer"] for error in reply.json()["errors"]) == sorted(pointers)
+
+
+def grant(deployment, service, scope=None):
+    """A token for a service, and whether policy let it have one."""
+    form = {"grant_type": "client_credentials", "resource": deployment.stack.acme_url, "scope": scope}
+    reply = deployment.acme.token(
+        form, headers=basic(service["client_id"], service["client_secret"]))
+    assert reply.status_code in (200, 400), reply.text
+    return reply.json()
+
+
+def moment() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{int(time.time() * 1000) % 1000:03}Z"
+
+
+def test_simulation(deployment, admin, base, notes, service, evidence):
+    """Design 5: `:simulate` puts recorded decisions to a draft. With the present policy nothing differs; without an allow
+    somebody loses and nobody gains; with one more somebody gains; it writes nothing."""
+    organization = deployment.organizations["acme"]
+    rule = statement(admin, base, name="reporter reads", principals={"services": [service["client_id"]]},
+                     scopes=["read"])
+    try:
+        time.sleep(EPOCH_BOUND)
+        begin = moment()
+        time.sleep(0.01)
+        for _ in range(3):
+            assert grant(deployment, service, "read write")["scope"] == "read"
+        assert grant(deployment, service, "write")["error"] == "invalid_scope"
+        person = claims(deployment.platform.redeem(deployment.platform.code(deployment.person("alice"))).json()[
+            "access_token"])
+        admin.await_events(organization, lambda rows: any(
+            row["type"] == "token.issued" and row.get("token") == person["jti"] for row in rows))
+        window = {"from": begin, "to": moment()}
+        url = f"{base}/scope-policies:simulate"
+        with evidence.no_rows_stored():
+            same = admin.post(url, window)
+            assert same["decisions"] >= 6 and same["unchanged"] == same["decisions"], same
+            assert same["gains"] == [] and same["losses"] == [] and same["undecidable"] == 0
+            without = admin.post(url, window | {"remove": [rule["id"]]})
+            assert without["gains"] == []
+            (loss,) = without["losses"]
+            assert loss["service"] == service["client_id"] and loss["user"] is None
+            assert loss["scopes"] == ["read"] and loss["decisions"] == 3 and loss["resource"] == notes["id"]
+            more = {"name": "reporter writes", "effect": "allow", "scopes": ["write"],
+                    "principals": {"services": [service["client_id"]]}}
+            gaining = admin.post(url, window | {"statements": [more]})
+            assert gaining["losses"] == [] and gaining["gained"] == 4
+            assert {row["service"] for row in gaining["gains"]} == {service["client_id"]}
+            replaced = admin.post(url, window | {"replace": {rule["id"]: more}})
+            assert replaced["gained"] == 4 and replaced["lost"] == 3
+            nobody = admin.post(url, window | {"statements": [
+                {"name": "nobody", "effect": "deny", "scopes": ["*"], "principals": {"everyone": True}}]})
+            assert {row["user"] for row in nobody["losses"]} == {person["sub"]}
+        pages, cursor = [], None
+        while True:
+            page = admin.post(url, window | {"limit": 2} | ({"cursor": cursor} if cursor else {}))
+            pages.append(page)
+            cursor = page["next_cursor"]
+            if not page["has_more"]:
+                break
+        assert sum(page["decisions"] for page in pages) == same["decisions"] and len(pages) >= 3
+        foreign = admin.send("POST", url, window | {"cursor": pages[0]["next_cursor"], "remove": [rule["id"]]})
+        assert foreign.status_code == 400
+    finally:
+        remove(admin, base, rule)
+
+
+@pytest.mark.parametrize("members,pointer", [
+    ({"from": None}, "/from"), ({"to": "2020-01-01T00:00:00Z"}, "/to"), ({"limit": 0}, "/limit"),
+    ({"remove": [f"pol_{ZEROS}"]}, "/remove/0"), ({"remove": ["nonsense"]}, "/remove/0"),
+    ({"replace": {f"pol_{ZEROS}": {"name": "x", "effect": "deny", "principals": {"everyone": True}, "scopes": ["*"]}}},
+        f"/replace/pol_{ZEROS}"),
+    ({"statements": [{"name": "x", "effect": "deny", "principals": {"users": [f"usr_{ZEROS}"]}, "scopes": ["*"]}]},
+        "/statements/0/principals/users/0"),
+    ({"statements": [{"name": "x", "effect": "deny", "principals": {"everyone": True}}]}, "/statements/0/scopes"),
+    ({"statements": {}}, "/statements"), ({"then": 1}, "/then"),
+])
+def test_simulations_that_cannot_be_made(admin, base, members, pointer):
+    """Design 5: a wrong draft or window names its wrong members."""
+    body = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"} | members
+    reply = admin.send("POST", f"{base}/scope-policies:simulate", {k: v for k, v in body.items() if v is not None})
+    assert reply.status_code == 422, reply.text
+    assert [error["pointer"] for error in reply.json()["errors"]] == [pointer], reply.text

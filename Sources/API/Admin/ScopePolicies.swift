@@ -25,6 +25,14 @@ struct ScopePoliciesEndpoint: Sendable {
                 "evaluateScopePolicies", "What policy would say, and why", from: PolicyQuestionDocument.schema,
                 to: PolicyAnswerDocument.schema
             ).said("Ask for a user through a client, or for a service. Nothing is changed and nothing recorded."))
+        table.post(
+            "scope-policies:simulate", .policiesRead, in: .organization, use: simulate,
+            as: .compute(
+                "simulateScopePolicies", "What a draft of the policy would have changed",
+                from: PolicySimulationDocument.schema, to: PolicySimulationDocument.reply
+            ).said(
+                "Puts the decisions of a past window to the draft: who would have gained, who lost. Nothing is changed and nothing recorded."
+            ))
         table.get(
             "scope-policies/{policy}", .policiesRead, in: .organization, use: get,
             as: .read("getScopePolicy", "One statement", StatementDocument.schema))
@@ -92,6 +100,14 @@ struct ScopePoliciesEndpoint: Sendable {
         let explanation = try await administration.evaluate(
             question, in: call.organization.id, at: call.administrator.now)
         return call.reply(.ok, PolicyAnswerDocument.json(explanation))
+    }
+
+    /// What a draft would have changed. Writes nothing.
+    private func simulate(_ call: AdminCall) async throws -> Response {
+        let asked = try await PolicySimulationDocument.request(from: call)
+        let simulation = try await administration.simulate(
+            asked.draft, over: asked.window, in: call.organization.id, at: call.administrator.now)
+        return call.reply(.ok, asked.reply(simulation, call))
     }
 
     private static func json(_ statement: ScopePolicyStatement) -> [UInt8] {

@@ -112,7 +112,7 @@ extension Administration {
                 change.token = record.id
                 change.scopes = record.scope
                 change.audience = order.resource.uri
-                change.policy = order.decision.info
+                change.policy = order.decision.record
                 return change
             }
         } catch is LostUpdate {

@@ -235,7 +235,7 @@ extension AdminError {
 }
 
 extension StatementDraft {
-    fileprivate func statement(
+    func statement(
         _ id: ScopePolicyID, version: Int64, createdAt: Date, updatedAt: Date
     ) -> ScopePolicyStatement {
         ScopePolicyStatement(

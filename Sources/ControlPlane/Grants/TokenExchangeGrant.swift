@@ -141,6 +141,7 @@ struct TokenExchangeGrant: Sendable {
         let allowed = decision.effective.filter(offered.contains)
         guard !allowed.isEmpty else {
             throw OAuthError(.invalidScope, "Policy allows none of the requested scopes.", reason: "policy_denies")
+                .denied(by: decision, to: standing.subject.actor, in: target.organization.organization.id)
         }
         let (made, text) = try issuance.accessToken(for: standing.subject, scopes: allowed, target, attempt)
         let event = issuance.event(
