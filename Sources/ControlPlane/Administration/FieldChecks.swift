@@ -40,10 +40,13 @@ struct FieldChecks {
 
     /// - Throws: ``AdminError/invalid(_:)`` with everything that was found; before that ``AdminError/exceedsMaker(_:)``, since
     ///   who tries to gain power is refused for that, and recorded.
-    func finish() throws(AdminError) {
-        let excesses = errors.filter { $0.code == FieldError.exceedsMaker }
+    ///
+    /// - Parameter base: where in the request the members are that were checked.
+    func finish(at base: String = "") throws(AdminError) {
+        let found = base.isEmpty ? errors : errors.map { FieldError(base + $0.pointer, $0.code, $0.detail) }
+        let excesses = found.filter { $0.code == FieldError.exceedsMaker }
         if !excesses.isEmpty { throw .exceedsMaker(excesses) }
-        if !errors.isEmpty { throw .invalid(errors) }
+        if !found.isEmpty { throw .invalid(found) }
     }
 }
 
