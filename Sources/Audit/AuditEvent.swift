@@ -155,6 +155,10 @@ package struct AuditEvent: Sendable {
         package var rule: String?
         /// Scope by scope, what was asked and what came of it.
         package var trace: [Finding]
+        /// What it takes to decide again; recorded once per authorization.
+        package var input: Input?
+        /// What a token could carry, where that is not what was granted: implied scopes are in it, barred ones not.
+        package var effective: [String]?
 
         package init(
             id: String? = nil, version: Int? = nil, decision: String, rule: String? = nil, trace: [Finding] = []

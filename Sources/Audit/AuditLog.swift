@@ -4,7 +4,7 @@ package import Tenancy
 
 /// The sequenced log of an organization, for reading. Events still in the outbox are not part of it.
 package struct AuditLog: Sendable {
-    private let database: TenantDatabase
+    let database: TenantDatabase
 
     package init(database: TenantDatabase) {
         self.database = database
@@ -96,7 +96,7 @@ package struct AuditLog: Sendable {
 }
 
 extension AuditLog.Entry {
-    fileprivate init(row: Row) throws {
+    init(row: Row) throws {
         self.init(
             seq: try row.decode("seq"), id: try row.id("id"), leaf: try row.decode("leaf"),
             disclosures: try row.decode("disclosures"), loggedTime: try row.decode("logged_time"))

@@ -167,10 +167,41 @@ struct LeafEncoding {
     private mutating func write(_ policy: AuditEvent.PolicyInfo, to leaf: inout CanonicalWriter) {
         leaf.open("policy")
         leaf.string("decision", cut(policy.decision, to: Limit.word))
+        if let effective = policy.effective, detail == .full {
+            write("effective", effective, of: Limit.word, atMost: 256, to: &leaf)
+        }
         if let id = policy.id { leaf.string("id", cut(id, to: Limit.word)) }
+        if let input = policy.input, detail == .full { write(input, to: &leaf) }
         if let rule = policy.rule { leaf.string("rule", cut(rule, to: Limit.text)) }
         if !policy.trace.isEmpty, detail == .full { write(policy.trace, to: &leaf) }
         if let version = policy.version { leaf.int("version", version) }
+        leaf.close()
+    }
+
+    private mutating func write(_ input: AuditEvent.PolicyInfo.Input, to leaf: inout CanonicalWriter) {
+        leaf.open("input")
+        if input.sawAddress { leaf.string("address", "request") }
+        if let authTime = input.authTime { leaf.string("auth_time", Timestamp.text(authTime)) }
+        if let client = input.client { leaf.string("client", cut(client, to: Limit.identifier)) }
+        if let clientCeiling = input.clientCeiling {
+            write("client_ceiling", clientCeiling, of: Limit.word, atMost: 256, to: &leaf)
+        }
+        write("client_hosts", input.clientHosts, of: Limit.identifier, atMost: 256, to: &leaf)
+        leaf.string("client_kind", input.clientKind)
+        if let source = input.exchangedFrom { leaf.string("exchanged_from", source) }
+        if !input.groups.isEmpty { write("groups", input.groups, of: Limit.identifier, atMost: 256, to: &leaf) }
+        if let held = input.held { write("held", held, of: Limit.word, atMost: 256, to: &leaf) }
+        if !input.implications.isEmpty {
+            let implications = CanonicalJSON.object(input.implications.mapValues { .array($0.map { .string($0) }) })
+            leaf.value("implies", cut(implications, to: Limit.trace))
+        }
+        if input.mfa { leaf.bool("mfa", true) }
+        leaf.string("principal", cut(input.principal, to: Limit.identifier))
+        leaf.string("resource", input.resource)
+        if !input.roles.isEmpty { write("roles", input.roles, of: Limit.identifier, atMost: 256, to: &leaf) }
+        if let upstreamCeiling = input.upstreamCeiling {
+            write("upstream", upstreamCeiling, of: Limit.word, atMost: 256, to: &leaf)
+        }
         leaf.close()
     }
 

@@ -40,6 +40,29 @@ package enum Timestamp {
         return String(decoding: text, as: UTF8.self)
     }
 
+    /// The instant that ``text(_:)`` wrote.
+    ///
+    /// - Returns: nil for any other form.
+    package static func date(_ text: String) -> Date? {
+        let digits = Array(text.utf8)
+        let form = Array("0000-00-00T00:00:00.000000Z".utf8)
+        guard digits.count == form.count,
+            zip(digits, form).allSatisfy({ $1 == UInt8(ascii: "0") ? (0x30...0x39).contains($0) : $0 == $1 })
+        else { return nil }
+        func number(_ range: Range<Int>) -> Int { range.reduce(0) { $0 * 10 + Int(digits[$1] - 0x30) } }
+        let (year, month, day) = (number(0..<4), number(5..<7), number(8..<10))
+        guard (1...12).contains(month), (1...31).contains(day) else { return nil }
+        // The number of the day, by the same eras as above.
+        let shifted = month <= 2 ? year - 1 : year
+        let era = Int(floor: shifted, 400)
+        let yearOfEra = shifted - era * 400
+        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+        let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
+        let days = era * 146_097 + dayOfEra - 719_468
+        let seconds = days * 86_400 + number(11..<13) * 3_600 + number(14..<16) * 60 + number(17..<19)
+        return Date(timeIntervalSince1970: Double(seconds * 1_000_000 + number(20..<26)) / 1e6)
+    }
+
     /// The nearest whole microsecond, so that a column and the text beside it cannot disagree.
     static func rounded(_ instant: Date) -> Date {
         Date(timeIntervalSince1970: Double(min(max(microseconds(instant), earliest), latest)) / 1e6)

@@ -1,3 +1,6 @@
+import Audit
+import Tenancy
+
 /// A failure that a client may see (RFC 6749 §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2). Thrown where the rule
 /// breaks, rendered by the HTTP room alone.
 package struct OAuthError: Error {
@@ -42,6 +45,8 @@ package struct OAuthError: Error {
     package let limit: RateLimitState?
     /// What the next DPoP proof has to repeat (RFC 9449 §8).
     package let dpopNonce: String?
+    /// What policy withheld and from whom, where that is why; the log alone is told.
+    var denial: PolicyDenial?
 
     package init(
         _ code: Code, _ description: String, reason: String? = nil, cause: (any Error)? = nil,
@@ -80,4 +85,22 @@ package struct OAuthError: Error {
     /// The resource is known, but the private half of its key is not.
     package static let noSigningKey = OAuthError(
         .invalidTarget, "This resource has no signing key yet.", reason: "signing_key_missing")
+}
+
+/// A request for a token that policy refused.
+struct PolicyDenial: Sendable {
+    let actor: AuditEvent.Actor
+    let organization: OrganizationID
+    let resource: ResourceID
+    let policy: AuditEvent.PolicyInfo
+}
+
+extension OAuthError {
+    /// The same, said to be policy's doing.
+    func denied(by decision: ScopeDecision, to actor: AuditEvent.Actor, in organization: OrganizationID) -> OAuthError {
+        var error = self
+        error.denial = PolicyDenial(
+            actor: actor, organization: organization, resource: decision.request.resource.id, policy: decision.record)
+        return error
+    }
 }

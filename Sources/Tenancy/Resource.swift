@@ -71,13 +71,21 @@ package struct Resource: Sendable, Equatable {
 
     /// `granted` and everything it implies, in the resource's own order.
     package func expanding(_ granted: Set<String>) -> [String] {
+        Self.expanding(granted, over: scopes.map(\.name), implying: scopeImplications)
+    }
+
+    /// The same for a resource of which only this is known.
+    package static func expanding(
+        _ granted: Set<String>, over scopes: [String], implying implications: [String: [String]]
+    ) -> [String] {
+        guard !implications.isEmpty else { return scopes.filter(granted.contains) }
         var reached = granted
         var open = Array(granted)
         while let scope = open.popLast() {
-            for implied in scopeImplications[scope] ?? [] where reached.insert(implied).inserted {
+            for implied in implications[scope] ?? [] where reached.insert(implied).inserted {
                 open.append(implied)
             }
         }
-        return scopes.map(\.name).filter(reached.contains)
+        return scopes.filter(reached.contains)
     }
 }

@@ -53,7 +53,7 @@ private final class ErrorLog: LogHandler {
             let statement = try await server.call(
                 .post, "\(tenant.path)/scope-policies",
                 """
-                {"name":"t","effect":"deny","principals":{"everyone":true},"scopes":["x"],
+                {"name":"t","effect":"deny","principals":{"everyone":true},"scopes":["x*"],
                  "conditions":{"valid_from":"\(text)"}}
                 """)
             #expect(statement.status == (isTaken ? 201 : 422))

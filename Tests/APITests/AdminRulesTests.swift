@@ -63,8 +63,9 @@ import Testing
                         String.init)
                 else { throw AdminServer.Unexpected("no scope in \(challenge)") }
                 #expect(refused["detail"].contains(scope))
+                let isRead = route.method == .get || path.hasSuffix(":evaluate") || path.hasSuffix(":simulate")
                 #expect(
-                    scope.hasSuffix(route.method == .get || path.hasSuffix(":evaluate") ? ":read" : ":write")
+                    scope.hasSuffix(isRead ? ":read" : ":write")
                         || scope == "domains:verify")
                 guard scope != "domains:verify" else { continue }
                 if keys[scope] == nil {

@@ -55,6 +55,7 @@ BODIES = {
     ("POST", "scope-policies"): {"name": "x", "effect": "allow", "principals": {"everyone": True}, "scopes": ["read"]},
     ("PATCH", "scope-policies/{policy}"): {"name": "Changed"},
     ("POST", "scope-policies:evaluate"): {"user": "{user}", "client": "{client}", "resource": "{resource}"},
+    ("POST", "scope-policies:simulate"): {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
     ("POST", "admin-keys"): {"name": "x", "scopes": ["users:read"]},
     ("POST", "signing-keys"): {"purpose": "access", "resource": "{resource}", "public_key": "x"},
     ("POST", "resources/{resource}/credentials"): {"name": "server"},
@@ -107,7 +108,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "authoritative_domains": []})
     policy = platform.post(f"{base}/scope-policies", {
         "name": f"isolation test {time.time()}", "effect": "deny", "principals": {"users": [user["id"]]},
-        "scopes": ["never"]})
+        "scopes": ["never*"]})
     invitation = platform.post(f"{base}/invitations", {"email": f"invited@{name}.example"})
     key = platform.post(f"{base}/admin-keys", {"name": "theirs", "scopes": ["users:read"]})
     person = deployment.person({"acme": "alice", "globex": "gus"}[name])

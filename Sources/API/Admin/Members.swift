@@ -153,6 +153,11 @@ struct Members {
         return true
     }
 
+    /// Whether the member is there, whatever it is.
+    func has(_ name: String) -> Bool {
+        members[name].map { $0 != .null } ?? false
+    }
+
     mutating func add(_ error: FieldError) {
         errors.append(error)
     }

@@ -22,7 +22,17 @@ struct ScopePoliciesEndpoint: Sendable {
         table.post(
             "scope-policies:evaluate", .policiesRead, in: .organization, use: evaluate,
             as: .compute(
-                "evaluateScopePolicies", "What policy would say now, and why", from: Self.question, to: Self.decision))
+                "evaluateScopePolicies", "What policy would say, and why", from: PolicyQuestionDocument.schema,
+                to: PolicyAnswerDocument.schema
+            ).said("Ask for a user through a client, or for a service. Nothing is changed and nothing recorded."))
+        table.post(
+            "scope-policies:simulate", .policiesRead, in: .organization, use: simulate,
+            as: .compute(
+                "simulateScopePolicies", "What a draft of the policy would have changed",
+                from: PolicySimulationDocument.schema, to: PolicySimulationDocument.reply
+            ).said(
+                "Puts the decisions of a past window to the draft: who would have gained, who lost. Nothing is changed and nothing recorded."
+            ))
         table.get(
             "scope-policies/{policy}", .policiesRead, in: .organization, use: get,
             as: .read("getScopePolicy", "One statement", StatementDocument.schema))
@@ -84,50 +94,21 @@ struct ScopePoliciesEndpoint: Sendable {
         }
     }
 
-    /// What policy would say now, and why. Writes nothing.
+    /// What policy would say, and why. Writes nothing.
     private func evaluate(_ call: AdminCall) async throws -> Response {
-        var members = try await call.body()
-        let user = members.required("user") { $0.id("user", of: UserID.self) }
-        let client = members.required("client") { $0.id("client", of: ClientID.self) }
-        let resource = members.required("resource") { $0.id("resource", of: ResourceID.self) }
-        let scopes = members.strings("scopes") ?? []
-        let source = members.id("exchanged_from", of: ResourceID.self)
-        try members.finish()
-        guard let user, let client, let resource else { throw AdminError.notFound }
-        let decision = try await administration.evaluate(
-            user: user, client: client, resource: resource, scopes: scopes, exchangedFrom: source,
-            in: call.organization.id, at: call.administrator.now)
-        return call.reply(
-            .ok,
-            JSONWriter.object { json in
-                json.string("decision", decision.info.decision)
-                json.strings("granted", decision.granted)
-                json.strings("withheld", decision.withheld)
-                json.raws(
-                    "trace",
-                    decision.findings.map { finding in
-                        JSONWriter.object { json in
-                            json.string("scope", finding.scope)
-                            json.string("result", finding.result.rawValue)
-                            json.string("rule", finding.rule)
-                        }
-                    })
-            })
+        let question = try await PolicyQuestionDocument.question(from: call.body())
+        let explanation = try await administration.evaluate(
+            question, in: call.organization.id, at: call.administrator.now)
+        return call.reply(.ok, PolicyAnswerDocument.json(explanation))
     }
 
-    private static let question = Schema.named(
-        "PolicyQuestion",
-        .draft([
-            "user": .id(UserID.self), "client": .id(ClientID.self), "resource": .id(ResourceID.self),
-            "scopes": .array(of: .string).optional, "exchanged_from": .id(ResourceID.self).optional,
-        ]))
-
-    private static let decision = Schema.named(
-        "PolicyDecision",
-        .object([
-            "decision": .string, "granted": .array(of: .string), "withheld": .array(of: .string),
-            "trace": .array(of: .object(["scope": .string, "result": .string, "rule": .string])),
-        ]))
+    /// What a draft would have changed. Writes nothing.
+    private func simulate(_ call: AdminCall) async throws -> Response {
+        let asked = try await PolicySimulationDocument.request(from: call)
+        let simulation = try await administration.simulate(
+            asked.draft, over: asked.window, in: call.organization.id, at: call.administrator.now)
+        return call.reply(.ok, asked.reply(simulation, call))
+    }
 
     private static func json(_ statement: ScopePolicyStatement) -> [UInt8] {
         JSONWriter.object { json in

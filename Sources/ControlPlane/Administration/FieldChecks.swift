@@ -39,8 +39,11 @@ struct FieldChecks {
     }
 
     /// - Throws: ``AdminError/invalid(_:)`` with everything that was found.
-    func finish() throws(AdminError) {
-        if !errors.isEmpty { throw .invalid(errors) }
+    ///
+    /// - Parameter base: where in the request the members are that were checked.
+    func finish(at base: String = "") throws(AdminError) {
+        guard !errors.isEmpty else { return }
+        throw .invalid(base.isEmpty ? errors : errors.map { FieldError(base + $0.pointer, $0.code, $0.detail) })
     }
 }
 

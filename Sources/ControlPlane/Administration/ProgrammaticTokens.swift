@@ -112,7 +112,7 @@ extension Administration {
                 change.token = record.id
                 change.scopes = record.scope
                 change.audience = order.resource.uri
-                change.policy = order.decision.info
+                change.policy = order.decision.record
                 return change
             }
         } catch is LostUpdate {
@@ -208,7 +208,7 @@ extension Administration {
     /// Whom a token speaks for, as policy sees them.
     private struct Speaker {
         let principal: ScopeRequest.Principal
-        let client: Client
+        let client: ScopeRequest.Through
         /// `sub`.
         let subject: String
         let upstreamCeiling: [String]?
@@ -226,7 +226,7 @@ extension Administration {
             checks.require(found.user.status == .active, "/user", "disabled", "This user is disabled.")
             return Speaker(
                 principal: .user(user, found.membership.membership),
-                client: .administrators(in: home.organization.id, at: now),
+                client: .administrators,
                 subject: user.description,
                 upstreamCeiling: try await SessionStore(database: database).scopeCeiling(
                     of: user, in: home.organization.id))
@@ -237,7 +237,8 @@ extension Administration {
             }
             checks.require(found.isLive(at: now), "/client", "disabled", "This client is disabled.")
             return Speaker(
-                principal: .service(found.wireID), client: found, subject: found.wireID, upstreamCeiling: nil)
+                principal: .service(found.wireID), client: ScopeRequest.Through(found), subject: found.wireID,
+                upstreamCeiling: nil)
         }
     }
 

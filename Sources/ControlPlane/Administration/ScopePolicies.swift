@@ -1,5 +1,5 @@
 import Audit
-package import Foundation
+import Foundation
 import Postgres
 package import Tenancy
 
@@ -108,43 +108,35 @@ extension Administration {
         }
     }
 
-    /// What policy would say now, and why; nothing is changed and nothing recorded.
-    ///
-    /// - Parameter source: the other resource whose token would be exchanged.
-    package func evaluate(
-        user: UserID, client: ClientID, resource: ResourceID, scopes: [String], exchangedFrom source: ResourceID? = nil,
-        in organization: OrganizationID, at now: Date
-    ) async throws -> ScopeDecision {
-        var checks = FieldChecks()
-        let member = try await users.member(user, in: organization)
-        if member == nil { checks.add(.unknown("/user")) }
-        let usable = try await usableResources(of: organization)
-        let target = usable.first { $0.id == resource }
-        if target == nil { checks.add(.unknown("/resource")) }
-        if let source, source == resource || !usable.contains(where: { $0.id == source }) {
-            checks.add(.unknown("/exchanged_from"))
-        }
-        // A client is known here by the organization's own registry, or because the organization has met it.
-        var known = try await clients.find(client, in: organization)
-        if known == nil, let admission = try await clients.admission(of: client, by: organization) {
-            known = try await clients.find(client, in: admission.registry)
-        }
-        if known == nil { checks.add(.unknown("/client")) }
-        try checks.finish()
-        guard let member, let target, let known else { throw AdminError.notFound }
-        return ScopePolicy(try await policies.all(of: organization)).decide(
-            ScopeRequest(
-                principal: .user(user, member.membership.membership), client: known, resource: target,
-                scopes: RequestedScopes(scopes), address: nil, authTime: now, mfa: false, upstreamCeiling: nil,
-                exchangedFrom: source),
-            at: now)
-    }
-
-    private func check(_ draft: StatementDraft, in organization: OrganizationID) async throws {
+    /// - Parameter base: JSON pointer to the draft in the request.
+    func check(_ draft: StatementDraft, in organization: OrganizationID, at base: String = "") async throws {
         var checks = FieldChecks()
         checks.statement(draft)
-        let known = try await users.existing(draft.principals.users, in: organization)
-        for (index, user) in draft.principals.users.enumerated() where !known.contains(user) {
+        try await checkPrincipals(of: draft, in: organization, &checks)
+        let usable = try await usableResources(of: organization)
+        let known = Set(usable.map(\.id))
+        for (index, resource) in draft.resources.enumerated() where !known.contains(resource) {
+            checks.add(.unknown("/resources/\(index)"))
+        }
+        for (index, resource) in (draft.conditions.exchangedFrom ?? []).enumerated() where !known.contains(resource) {
+            checks.add(.unknown("/conditions/exchanged_from/\(index)"))
+        }
+        // A prefix may name what is yet to come, a whole name only what there is.
+        let concerned = usable.filter { draft.resources.isEmpty || draft.resources.contains($0.id) }
+        let scopes = Set(concerned.flatMap { $0.scopes.map(\.name) })
+        for (index, scope) in draft.scopes.enumerated()
+        where ScopeName.isValid(scope) && known.isSuperset(of: draft.resources) {
+            if scope.contains("*") || scopes.contains(scope) { continue }
+            checks.add(.unknown("/scopes/\(index)"))
+        }
+        try checks.finish(at: base)
+    }
+
+    private func checkPrincipals(
+        of draft: StatementDraft, in organization: OrganizationID, _ checks: inout FieldChecks
+    ) async throws {
+        let users = try await users.existing(draft.principals.users, in: organization)
+        for (index, user) in draft.principals.users.enumerated() where !users.contains(user) {
             checks.add(.unknown("/principals/users/\(index)"))
         }
         let knownGroups = try await groups.existing(draft.principals.groups, in: organization)
@@ -153,17 +145,19 @@ extension Administration {
         }
         // Roles are not kept yet, so none can be named.
         for index in draft.principals.roles.indices { checks.add(.unknown("/principals/roles/\(index)")) }
-        let exchanged = draft.conditions.exchangedFrom ?? []
-        if !draft.resources.isEmpty || !exchanged.isEmpty {
-            let usable = Set(try await usableResources(of: organization).map(\.id))
-            for (index, resource) in draft.resources.enumerated() where !usable.contains(resource) {
-                checks.add(.unknown("/resources/\(index)"))
-            }
-            for (index, resource) in exchanged.enumerated() where !usable.contains(resource) {
-                checks.add(.unknown("/conditions/exchanged_from/\(index)"))
+        for (index, service) in draft.principals.services.enumerated() {
+            guard let id = ClientID(service), let found = try await clients.find(id, in: organization),
+                found.kind == .service
+            else {
+                checks.add(.unknown("/principals/services/\(index)"))
+                continue
             }
         }
-        try checks.finish()
+        // A document's URL may be named before anybody came with it.
+        for (index, client) in (draft.clients.ids ?? []).enumerated() {
+            guard let id = ClientID(client) else { continue }
+            if try await known(id, to: organization) == nil { checks.add(.unknown("/clients/ids/\(index)")) }
+        }
     }
 }
 
@@ -177,9 +171,6 @@ extension FieldChecks {
             principals.everyone || named > 0, "/principals", "required",
             "Say whom it speaks of: everyone, users, groups, roles or services.")
         require(named <= 500, "/principals", "too_many", "A statement names at most 500 principals; use a group.")
-        for (index, service) in principals.services.enumerated() {
-            require(ClientID(service) != nil, "/principals/services/\(index)", "invalid", "This is not a client_id.")
-        }
         clients(draft.clients)
         require(draft.resources.count <= 200, "/resources", "too_many", "A statement names at most 200 resources.")
         require((1...200).contains(draft.scopes.count), "/scopes", "invalid", "A statement names 1 to 200 scopes.")
@@ -244,7 +235,7 @@ extension AdminError {
 }
 
 extension StatementDraft {
-    fileprivate func statement(
+    func statement(
         _ id: ScopePolicyID, version: Int64, createdAt: Date, updatedAt: Date
     ) -> ScopePolicyStatement {
         ScopePolicyStatement(

@@ -46,7 +46,9 @@ struct Answer: Sendable {
                 AuditEvent.Target(type: "resource", id: resource.id.description),
             ],
             client: client.wireID, scopes: (decision.granted + openIDScopes).sorted(), audience: [resource.uri],
-            grant: grantType, request: visit.request, policy: decision.info)
+            grant: grantType, request: visit.request,
+            // The consent beside it says the same; what it takes to decide again stands once.
+            policy: type == .consentGranted ? decision.info : decision.record)
     }
 }
 

@@ -43,13 +43,16 @@ extension AuthorizationFlow {
         return AuthorizationReply(try await page(of: held, problem: problem, visit))
     }
 
+    /// - Parameter decision: what policy said, where it and not the person is why.
     private func deny(
         _ person: AuthorizationTransaction.SignedIn, _ scene: Scene, _ held: AuthorizationTransactionStore.Held,
-        _ visit: Visit
+        _ visit: Visit, because decision: ScopeDecision? = nil
     ) async throws -> AuthorizationReply {
         try await refuse(
-            scene.destination.denial, in: person.organization, reason: "person_declined",
-            actor: .user(person.user, session: person.session.description), client: scene.client.wireID, visit)
+            scene.destination.denial, in: person.organization,
+            reason: decision == nil ? "person_declined" : "no_scope_allowed",
+            actor: .user(person.user, session: person.session.description), client: scene.client.wireID,
+            policy: decision?.record, visit)
         let step: AuthorizationStep
         switch scene.destination {
         case .redirect(let redirect, let asked):
@@ -81,7 +84,7 @@ extension AuthorizationFlow {
                 person, membership, scene.client, scene.resource, RequestedScopes(scene.transaction.resourceScopes),
                 visit),
             at: visit.now)
-        guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit) }
+        guard !decision.granted.isEmpty else { return try await deny(person, scene, held, visit, because: decision) }
         if case .device(let tag, _) = scene.destination, try await devices.pending(tag, at: visit.now) == nil {
             throw Refusal.page(.deviceExpired)
         }

@@ -244,7 +244,7 @@ extension AuthorizationFlow {
             try await refuse(
                 .policyDenied, in: id, reason: "no_scope_allowed",
                 actor: .user(user.id, session: session.id.description), client: scene.client.wireID,
-                policy: decision.info, visit)
+                policy: decision.record, visit)
         }
         let person = person(offered: decision.granted)
         if held.transaction.openIDScopes.contains("openid") { idTokenKeys.prepare(for: scene.issuer, at: visit.now) }

@@ -40,7 +40,8 @@ struct ClientCredentialsGrant: Sendable {
             at: attempt.now)
         guard !decision.effective.isEmpty else {
             throw OAuthError(
-                .invalidScope, "Policy allows this client none of the requested scopes.", reason: "policy_denies")
+                .invalidScope, "Policy allows this client none of the requested scopes.", reason: "policy_denies"
+            ).denied(by: decision, to: .service(attempt.client.wireID), in: target.organization.organization.id)
         }
         let subject = TokenIssuance.Subject.service(attempt.client)
         let (token, text) = try issuance.accessToken(for: subject, scopes: decision.effective, target, attempt)

@@ -172,11 +172,12 @@ struct JWTBearerGrant: Sendable {
             ScopeRequest(
                 principal: .user(user, membership.membership), client: attempt.client, resource: resource,
                 scopes: RequestedScopes(wanted), address: attempt.request.ip, authTime: assertion.authTime,
-                mfa: assertion.mfa, upstreamCeiling: nil, offered: assertion.scopes),
+                mfa: assertion.mfa, upstreamCeiling: nil, held: assertion.scopes),
             at: attempt.now)
         guard !decision.effective.isEmpty else {
             throw OAuthError(
-                .invalidScope, "Policy allows none of the requested scopes.", reason: "policy_denies")
+                .invalidScope, "Policy allows none of the requested scopes.", reason: "policy_denies"
+            ).denied(by: decision, to: .user(user), in: target.organization.organization.id)
         }
         let subject = TokenIssuance.Subject.user(user, authTime: assertion.authTime, mfa: assertion.mfa)
         let (token, text) = try issuance.accessToken(for: subject, scopes: decision.effective, target, attempt)

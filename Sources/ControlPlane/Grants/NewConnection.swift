@@ -50,7 +50,10 @@ extension TokenIssuance {
                 authTime: authorization.authTime, mfa: authorization.mfa,
                 upstreamCeiling: authorization.upstreamCeiling),
             at: attempt.now)
-        guard !decision.effective.isEmpty else { throw Self.invalidGrant("policy_denies") }
+        guard !decision.effective.isEmpty else {
+            throw Self.invalidGrant("policy_denies").denied(
+                by: decision, to: .user(authorization.user), in: authorization.organization)
+        }
         let settings = target.organization.organization.settings
         let grantID = GrantID.make(at: attempt.now, random)
         let refresh =

@@ -137,7 +137,10 @@ struct RefreshTokenGrant: Sendable {
                 authTime: grant.authTime, mfa: grant.mfa, upstreamCeiling: grant.upstreamCeiling),
             at: attempt.now)
         let allowed = decision.effective.filter { scopes.wanted?.contains($0) ?? true }
-        guard !allowed.isEmpty else { throw TokenIssuance.invalidGrant("policy_denies") }
+        guard !allowed.isEmpty else {
+            throw TokenIssuance.invalidGrant("policy_denies").denied(
+                by: decision, to: .user(grant.user, session: grant.id.description), in: presented.organization)
+        }
         let subject = TokenIssuance.Subject.user(grant.user, grant: grant.id, authTime: grant.authTime, mfa: grant.mfa)
         let (token, text) = try issuance.accessToken(
             for: subject, scopes: allowed, openID: scopes.openID, target, attempt)

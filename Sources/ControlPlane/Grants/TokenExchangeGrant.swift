@@ -135,12 +135,13 @@ struct TokenExchangeGrant: Sendable {
                 principal: principal, client: attempt.client, resource: target.resource,
                 scopes: .named(asked.isEmpty ? offered : asked), address: attempt.request.ip,
                 authTime: standing.subject.authTime, mfa: standing.subject.mfa,
-                upstreamCeiling: standing.upstreamCeiling, offered: offered,
+                upstreamCeiling: standing.upstreamCeiling, held: offered,
                 exchangedFrom: isElsewhere ? source.id : nil),
             at: attempt.now)
         let allowed = decision.effective.filter(offered.contains)
         guard !allowed.isEmpty else {
             throw OAuthError(.invalidScope, "Policy allows none of the requested scopes.", reason: "policy_denies")
+                .denied(by: decision, to: standing.subject.actor, in: target.organization.organization.id)
         }
         let (made, text) = try issuance.accessToken(for: standing.subject, scopes: allowed, target, attempt)
         let event = issuance.event(

@@ -2,65 +2,6 @@ package import Audit
 package import Foundation
 package import Tenancy
 
-/// The words of OpenID Connect and OAuth that are scopes of no resource and need no policy.
-package enum OpenIDScope {
-    package static let all = ["openid", "profile", "email", "offline_access"]
-}
-
-/// Which scopes of a resource are asked for.
-package enum RequestedScopes: Sendable, Equatable {
-    /// Every scope the resource has: nothing in particular was named.
-    case all
-    /// These and no others; none of them may still exist.
-    case named([String])
-
-    /// What the absence of a name means in a request.
-    package init(_ names: [String]) {
-        self = names.isEmpty ? .all : .named(names)
-    }
-}
-
-/// A principal asking for scopes of a resource through a client: everything a policy may look at.
-package struct ScopeRequest: Sendable {
-    package enum Principal: Sendable, Equatable {
-        case user(UserID, Membership)
-        /// A service client, by its wire id.
-        case service(String)
-    }
-
-    package let principal: Principal
-    package let client: Client
-    package let resource: Resource
-    package let scopes: RequestedScopes
-    /// The caller's address, where one is known.
-    package let address: String?
-    package let authTime: Date?
-    package let mfa: Bool
-    /// What the identity provider lets the person have at most (`custom_claims.scopes`).
-    package let upstreamCeiling: [String]?
-    /// What the person was shown at most; nil where nobody was shown anything.
-    package let offered: [String]?
-    /// The other resource whose token is exchanged for one of this (RFC 8693); nil where none is.
-    package let exchangedFrom: ResourceID?
-
-    package init(
-        principal: Principal, client: Client, resource: Resource, scopes: RequestedScopes, address: String?,
-        authTime: Date?, mfa: Bool, upstreamCeiling: [String]?, offered: [String]? = nil,
-        exchangedFrom: ResourceID? = nil
-    ) {
-        self.principal = principal
-        self.client = client
-        self.resource = resource
-        self.scopes = scopes
-        self.address = address
-        self.authTime = authTime
-        self.mfa = mfa
-        self.upstreamCeiling = upstreamCeiling
-        self.offered = offered
-        self.exchangedFrom = exchangedFrom
-    }
-}
-
 /// What policy says to a ``ScopeRequest``, and why.
 package struct ScopeDecision: Sendable {
     /// One scope's fate.
@@ -69,11 +10,12 @@ package struct ScopeDecision: Sendable {
 
         package let scope: String
         package let result: Result
-        /// The statement that decided, or the rule: `no_statement`, `client_ceiling`, `upstream_ceiling`,
-        /// `not_offered`.
+        /// The statement that decided, or the rule: `no_statement`, `no_exchange_statement`, `client_ceiling`,
+        /// `upstream_ceiling`, `not_held`, `not_offered`.
         package let rule: String
     }
 
+    package let request: ScopeRequest
     /// Granted scopes in the resource's order, implications not expanded.
     package let granted: [String]
     /// What a token may carry: the granted scopes and what they imply, without what a deny or a ceiling names.
@@ -106,13 +48,13 @@ package struct ScopePolicy: Sendable {
     /// matches and no `deny` does. In exchange for a token of another resource a second `allow` has to name that exchange.
     /// Pure: same input, same decision and trace.
     package func decide(_ request: ScopeRequest, at now: Date) -> ScopeDecision {
-        let known = request.resource.scopes.map(\.name)
+        let known = request.resource.scopes
         let asked: [String]
         switch request.scopes {
         case .all: asked = known
         case .named(let names): asked = known.filter(Set(names).contains)
         }
-        let relevant = statements.filter { $0.applies(to: request, at: now) }
+        let relevant = statements.filter { $0.mismatch(with: request, at: now) == nil }
         /// What forbids a scope however it is come by; implied ones too.
         func bar(_ scope: String) -> String? {
             if let ceiling = request.client.scopeCeiling, !ceiling.contains(scope) { return "client_ceiling" }
@@ -124,11 +66,13 @@ package struct ScopePolicy: Sendable {
                 ScopeDecision.Finding(scope: scope, result: result, rule: rule)
             }
             if let bar = bar(scope) { return finding(.denied, bar) }
-            if let offered = request.offered, !offered.contains(scope) { return finding(.denied, "not_offered") }
+            if let held = request.held, !held.contains(scope) { return finding(.denied, "not_held") }
             let allows = relevant.filter { $0.effect == .allow && $0.names(scope) }
             guard let allow = allows.first(where: { $0.conditions.exchangedFrom == nil }) else {
                 return finding(.denied, "no_statement")
             }
+            // Said last: whether policy allows it is the better reason where it does not.
+            if let offered = request.offered, !offered.contains(scope) { return finding(.denied, "not_offered") }
             guard request.exchangedFrom != nil else { return finding(.allowed, allow.name) }
             // What the person may have anyway, and what a statement says may be had by exchange: both.
             guard let exchange = allows.first(where: { $0.conditions.exchangedFrom != nil }) else {
@@ -137,8 +81,10 @@ package struct ScopePolicy: Sendable {
             return finding(.allowed, exchange.name)
         }
         let granted = findings.filter { $0.result == .allowed }.map(\.scope)
-        let effective = request.resource.expanding(Set(granted)).filter { bar($0) == nil }
-        return ScopeDecision(granted: granted, effective: effective, findings: findings)
+        let effective = Resource.expanding(
+            Set(granted), over: known, implying: request.resource.implications
+        ).filter { bar($0) == nil }
+        return ScopeDecision(request: request, granted: granted, effective: effective, findings: findings)
     }
 }
 
@@ -163,16 +109,54 @@ extension ScopePolicy {
 
 extension ScopePolicyStatement {
     /// Whether it speaks of this scope: by name, or by a prefix that ends in `*`.
-    fileprivate func names(_ scope: String) -> Bool {
+    func names(_ scope: String) -> Bool {
         scopes.contains { pattern in
             pattern.hasSuffix("*") ? scope.hasPrefix(pattern.dropLast()) : scope == pattern
         }
     }
 
-    fileprivate func applies(to request: ScopeRequest, at now: Date) -> Bool {
-        (resources.isEmpty || resources.contains(request.resource.id))
-            && principals.include(request.principal) && clients.include(request.client)
-            && conditions.hold(for: request, at: now, whenUnknown: effect == .deny)
+    /// The first member by which it does not speak of a request, as a JSON pointer into the statement; nil when it does.
+    func mismatch(with request: ScopeRequest, at now: Date) -> String? {
+        if !resources.isEmpty, !resources.contains(request.resource.id) { return "/resources" }
+        if !principals.include(request.principal) { return "/principals" }
+        if let member = clients.mismatch(with: request.client) { return member }
+        for condition in Condition.allCases where !isMet(condition, by: request, at: now) { return condition.pointer }
+        return nil
+    }
+
+    /// Whether a condition holds; one that the statement does not have always does.
+    ///
+    /// About something we were not told a condition of a deny holds, and one of an allow does not.
+    func isMet(_ condition: Condition, by request: ScopeRequest, at now: Date) -> Bool {
+        let whenUnknown = effect == .deny
+        switch condition {
+        case .validFrom: return conditions.validFrom.map { now >= $0 } ?? true
+        case .validUntil: return conditions.validUntil.map { now < $0 } ?? true
+        case .ipRanges:
+            guard let ranges = conditions.ipRanges else { return true }
+            guard let address = request.address else { return whenUnknown }
+            return ranges.contains { AddressRange($0)?.contains(address) ?? whenUnknown }
+        case .maxAuthAge:
+            guard let age = conditions.maxAuthAgeSeconds else { return true }
+            guard let authTime = request.authTime else { return whenUnknown }
+            return now.timeIntervalSince(authTime) <= Double(age)
+        case .mfa: return conditions.mfa.map { $0 == request.mfa } ?? true
+        case .exchangedFrom:
+            guard let sources = conditions.exchangedFrom else { return true }
+            return request.exchangedFrom.map(sources.contains) ?? false
+        }
+    }
+
+    /// The members of a statement's `conditions`.
+    package enum Condition: String, Sendable, CaseIterable {
+        case validFrom = "valid_from"
+        case validUntil = "valid_until"
+        case ipRanges = "ip_ranges"
+        case maxAuthAge = "max_auth_age_seconds"
+        case mfa
+        case exchangedFrom = "exchanged_from"
+
+        package var pointer: String { "/conditions/\(rawValue)" }
     }
 }
 
@@ -189,38 +173,15 @@ extension ScopePolicyStatement.Principals {
 }
 
 extension ScopePolicyStatement.Clients {
-    fileprivate func include(_ client: Client) -> Bool {
-        if let kinds, !kinds.contains(client.kind) { return false }
-        if let ids, !ids.contains(client.wireID) { return false }
+    /// The first member that is present and does not match.
+    fileprivate func mismatch(with client: ScopeRequest.Through) -> String? {
+        if let kinds, !kinds.contains(client.kind) { return "/clients/kinds" }
+        if let ids, !(client.id.map(ids.contains) ?? false) { return "/clients/ids" }
         if let hosts {
-            let own =
-                client.documentURL.flatMap { ResourceURI($0)?.host }
-                .map { [$0] } ?? client.redirectURIs.compactMap { RedirectURI($0)?.host }
+            let own = client.hosts
             // Every place an answer could go must be one of the named hosts.
-            guard !own.isEmpty, own.allSatisfy(hosts.contains) else { return false }
+            guard !own.isEmpty, own.allSatisfy(hosts.contains) else { return "/clients/hosts" }
         }
-        return true
-    }
-}
-
-extension ScopePolicyStatement.Conditions {
-    /// - Parameter whenUnknown: what a condition about something we were not told counts as: a deny then holds, an allow
-    ///   does not.
-    fileprivate func hold(for request: ScopeRequest, at now: Date, whenUnknown: Bool) -> Bool {
-        if let validFrom, now < validFrom { return false }
-        if let validUntil, now >= validUntil { return false }
-        if let ipRanges {
-            guard let address = request.address else { return whenUnknown }
-            if !ipRanges.contains(where: { AddressRange($0)?.contains(address) ?? whenUnknown }) { return false }
-        }
-        if let maxAuthAgeSeconds {
-            guard let authTime = request.authTime else { return whenUnknown }
-            if now.timeIntervalSince(authTime) > Double(maxAuthAgeSeconds) { return false }
-        }
-        if let mfa, mfa != request.mfa { return false }
-        if let exchangedFrom {
-            guard let source = request.exchangedFrom, exchangedFrom.contains(source) else { return false }
-        }
-        return true
+        return nil
     }
 }

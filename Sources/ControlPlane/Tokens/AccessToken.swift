@@ -127,13 +127,16 @@ extension TokenIssuance {
         _ decision: ScopeDecision, metadata: [String: String] = [:], _ target: Target, _ attempt: Attempt
     ) -> OutboxEvent {
         let resource = AuditEvent.Target(type: "resource", id: target.resource.id.description)
+        // Recorded whole once per authorization; a refresh repeats it only where the outcome is another one.
+        let isRepeat = type == .tokenRefreshed && decision.withheld.isEmpty
         return AuditEvent(
             type, organization: target.organization.organization.id, id: EventID.make(at: attempt.now, random),
             time: attempt.now, actor: subject.actor,
             targets: subject.grant.map { [AuditEvent.Target(type: "grant", id: $0.description), resource] }
                 ?? [resource],
             client: attempt.client.wireID, scopes: token.scopes.sorted(), audience: [token.audience], grant: grantType,
-            token: token.id.description, request: attempt.request, policy: decision.info, metadata: metadata
+            token: token.id.description, request: attempt.request, policy: isRepeat ? decision.info : decision.record,
+            metadata: metadata
         ).outboxEvent(random)
     }
 }

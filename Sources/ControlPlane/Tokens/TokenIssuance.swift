@@ -156,13 +156,18 @@ package struct TokenIssuance: Sendable {
         // Anybody can register a dynamic client, so its secret makes nobody an authenticated party.
         let isKnown = client.map { $0.isConfidential && $0.kind != .dynamic } ?? false
         let event = AuditEvent(
-            error.code == .invalidClient ? .clientAuthFailed : .tokenDenied, organization: call.issuer,
+            error.code == .invalidClient ? .clientAuthFailed : .tokenDenied,
+            // What an organization's policy refused stands in that organization's log.
+            organization: error.denial?.organization ?? call.issuer,
             id: EventID.make(at: call.now, random), time: call.now, outcome: .denied, reason: error.reason,
-            actor: isKnown ? .client(call.credentials.clientID) : .anonymous,
-            targets: [AuditEvent.Target(type: "organization", id: call.issuer.description)],
+            actor: error.denial?.actor ?? (isKnown ? .client(call.credentials.clientID) : .anonymous),
+            targets: [
+                error.denial.map { AuditEvent.Target(type: "resource", id: $0.resource.description) }
+                    ?? AuditEvent.Target(type: "organization", id: call.issuer.description)
+            ],
             // Nobody proved it, but what was claimed helps to find out why a connection fails.
             client: client?.wireID ?? ClientID(call.credentials.clientID)?.description, grant: call.grantType,
-            request: call.request)
+            request: call.request, policy: error.denial?.policy)
         do {
             try await refusals.refuse(event, source: call.request.ip)
         } catch  where error.isStoreFailure {

@@ -14,18 +14,16 @@ extension AccessTokenVerifier {
             token.expiresAt <= row.expiresAt, Set(token.scopes).isSubset(of: row.scope),
             let resource = try await resource(token.resource, in: home)
         else { return false }
-        let (principal, client): (ScopeRequest.Principal, Client)
+        let (principal, client): (ScopeRequest.Principal, ScopeRequest.Through)
         switch row.principal {
         case .user(let user):
             guard token.subject == user.description else { return false }
-            (principal, client) = (
-                .user(user, live.membership), .administrators(in: token.organization, at: now)
-            )
+            (principal, client) = (.user(user, live.membership), .administrators)
         case .service(let id):
             guard token.subject == id.description,
                 let found = try await issuers.catalog.client(id, in: home, at: now), found.isLive(at: now)
             else { return false }
-            (principal, client) = (.service(found.wireID), found)
+            (principal, client) = (.service(found.wireID), ScopeRequest.Through(found))
         }
         let decision = ScopePolicy(home.policy).decide(
             ScopeRequest(
@@ -71,23 +69,17 @@ extension AccessTokenVerifier {
 extension ScopeRequest {
     /// What an administrator asks for in a person's or a service's place: nobody is there, and nothing is known of them.
     init(
-        namedTokenFor principal: Principal, through client: Client, _ resource: Resource, _ scopes: [String],
+        namedTokenFor principal: Principal, through client: Through, _ resource: Resource, _ scopes: [String],
         upstreamCeiling: [String]?
     ) {
         self.init(
-            principal: principal, client: client, resource: resource, scopes: .named(scopes), address: nil,
+            principal: principal, client: client, resource: Target(resource), scopes: .named(scopes), address: nil,
             authTime: nil, mfa: false, upstreamCeiling: upstreamCeiling)
     }
 }
 
-extension Client {
+extension ScopeRequest.Through {
     /// What policy sees as the client of a token that an administrator hands to a person: registered by an administrator,
     /// without an address.
-    static func administrators(in organization: OrganizationID, at now: Date) -> Client {
-        Client(
-            id: .make(at: now, .system), registry: organization, kind: .registered, name: "", redirectURIs: [],
-            grantTypes: [], responseTypes: [], authenticationMethod: .none, applicationType: nil, scopeCeiling: nil,
-            clientURI: nil, logoURI: nil, policyURI: nil, tosURI: nil, documentURL: nil, secretDigest: nil,
-            registrationTokenDigest: nil, status: .active, expiresAt: nil, version: 1, createdAt: now, updatedAt: now)
-    }
+    static let administrators = ScopeRequest.Through(id: nil, kind: .registered)
 }
