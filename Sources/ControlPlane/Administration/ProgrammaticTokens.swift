@@ -237,7 +237,8 @@ extension Administration {
             }
             checks.require(found.isLive(at: now), "/client", "disabled", "This client is disabled.")
             return Speaker(
-                principal: .service(found.wireID), client: ScopeRequest.Through(found), subject: found.wireID, upstreamCeiling: nil)
+                principal: .service(found.wireID), client: ScopeRequest.Through(found), subject: found.wireID,
+                upstreamCeiling: nil)
         }
     }
 
