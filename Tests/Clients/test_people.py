@@ -76,7 +76,7 @@ def test_a_role_that_policy_names_stays(platform, fresh):
     bindings; a policy cannot name it any more."""
     role = platform.post(f"{fresh}/roles", {"name": "Editors", "description": "Who edits"})
     user = platform.post(f"{fresh}/users", {"email": "a@people.example"})
-    statement = {"name": "editors write", "effect": "allow", "principals": {"roles": [role["id"]]}, "scopes": ["write"]}
+    statement = {"name": "editors write", "effect": "allow", "principals": {"roles": [role["id"]]}, "scopes": ["write*"]}
     policy = platform.post(f"{fresh}/scope-policies", statement)
     bindings = f"{fresh}/roles/{role['id']}/bindings"
     made = platform.send("POST", bindings, {"user": user["id"]})

@@ -145,7 +145,9 @@ struct AccessReviewTests {
         for row in rows {
             guard case .user(let user) = row.principal, row.closure == nil else { continue }
             let now = try await world.administration.evaluate(
-                user: user, client: row.client, resource: row.resource, scopes: [], in: world.organization, at: moment)
+                PolicyQuestion(.user(user, through: row.client), resource: row.resource), in: world.organization,
+                at: moment
+            ).decision
             #expect(Set(row.scopes).isSubset(of: now.effective))
             #expect(row.widest.isSuperset(of: now.effective))
         }

@@ -76,6 +76,8 @@ extension SCIMError {
             self.init(.contentTooLarge, nil, "The request is too large.", headers: [.connection: "close"])
         case .unavailable(let retryAfter):
             self = .unavailable(seconds: Int(max(1, retryAfter.components.seconds)))
+        case .nameServersFailed:
+            self = .unavailable(seconds: 10)
         case .rateLimited(let state):
             self.init(.tooManyRequests, nil, "Too many requests; try again after the time in Retry-After.")
             headers.refuse(until: state)

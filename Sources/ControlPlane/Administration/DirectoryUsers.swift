@@ -94,7 +94,7 @@ extension Administration {
     }
 
     /// Takes a user out of the directory: they stay as the subject of what they did, and whoever the directory makes
-    /// later under the same name is somebody new (ADR 21).
+    /// later under the same name is somebody new (ADR 23).
     package func deprovisionUser(
         _ id: UserID, if condition: VersionCondition, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<DirectoryUser> {
