@@ -151,7 +151,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "ControlPlaneTests",
-            dependencies: ["TestSupport", "ControlPlane", "Audit", "Tenancy", "Keys", "Outbound", "Redis", logging],
+            dependencies: [
+                "TestSupport", "ControlPlane", "Audit", "Tenancy", "Keys", "Outbound", "Postgres", "Redis", logging,
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "APITests",

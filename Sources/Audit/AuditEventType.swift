@@ -117,6 +117,7 @@ extension AuditEventType {
     package static let policyDeleted = AuditEventType("policy.deleted", 3)
     package static let policyActivated = AuditEventType("policy.activated", 3)
     package static let policyDeactivated = AuditEventType("policy.deactivated", 3)
+    package static let accessReviewCreated = AuditEventType("access_review.created", 2)
     package static let policyDenied = AuditEventType("policy.denied", 2, namesFailure: true)
 }
 
@@ -261,7 +262,7 @@ extension AuditEventType {
         .scopeCreated, .scopeUpdated, .scopeDeleted, .resourceCreated, .resourceUpdated, .resourceDeleted,
         .resourceEnabled, .resourceDisabled, .resourceToolsImported, .resourceCredentialCreated,
         .resourceCredentialDeleted, .policyCreated, .policyUpdated, .policyDeleted,
-        .policyActivated, .policyDeactivated, .policyDenied,
+        .policyActivated, .policyDeactivated, .accessReviewCreated, .policyDenied,
         .identityProviderCreated, .identityProviderUpdated, .identityProviderDeleted, .identityProviderTested,
         .identityProviderCertExpiring,
         .loginStarted, .loginSucceeded, .loginFailed, .loginMfaChallenged, .loginMfaFailed, .loginThrottled, .logout,

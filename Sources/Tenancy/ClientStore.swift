@@ -115,6 +115,16 @@ package struct ClientStore: Sendable {
         ).first
     }
 
+    package func names(of clients: [ClientID], in registry: OrganizationID) async throws -> [ClientID: String] {
+        let rows = try await database.read(
+            registry,
+            """
+            SELECT id, name FROM client WHERE organization_id = \(registry) AND id = ANY(\(clients.map(\.uuid)))
+            """
+        ) { (try $0.id("id", of: ClientID.self), try $0.decode("name", as: String.self)) }
+        return Dictionary(uniqueKeysWithValues: rows)
+    }
+
     package func list(_ page: Page, of registry: OrganizationID) async throws -> [Client] {
         try await database.read(
             registry,

@@ -169,6 +169,7 @@ package enum EventKind: IdentifierKind { package static let prefix = "evt" }
 package enum InvitationKind: IdentifierKind { package static let prefix = "inv" }
 package enum InitialAccessTokenKind: IdentifierKind { package static let prefix = "iat" }
 package enum SCIMTokenKind: IdentifierKind { package static let prefix = "sct" }
+package enum AccessReviewKind: IdentifierKind { package static let prefix = "rev" }
 package enum RequestKind: IdentifierKind { package static let prefix = "req" }
 
 package typealias OrganizationID = Identifier<OrganizationKind>
@@ -189,6 +190,7 @@ package typealias EventID = Identifier<EventKind>
 package typealias InvitationID = Identifier<InvitationKind>
 package typealias InitialAccessTokenID = Identifier<InitialAccessTokenKind>
 package typealias SCIMTokenID = Identifier<SCIMTokenKind>
+package typealias AccessReviewID = Identifier<AccessReviewKind>
 package typealias RequestID = Identifier<RequestKind>
 
 extension OrganizationID {

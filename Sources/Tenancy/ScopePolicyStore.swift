@@ -58,9 +58,30 @@ package struct ScopePolicyStore: Sendable {
     package func read(
         _ organization: OrganizationID
     ) async throws -> (statements: [ScopePolicyStatement], unreadable: [ScopePolicyID]) {
-        let rows = try await database.read(
-            organization, "SELECT \(columns) FROM scope_policy WHERE organization_id = \(organization) ORDER BY id"
-        ) { row in (row: row, statement: try? ScopePolicyStatement(row: row)) }
+        try await read(
+            organization, "SELECT \(columns) FROM scope_policy WHERE organization_id = \(organization) ORDER BY id")
+    }
+
+    /// The statements as they were at a moment, from history; what cannot be read denies there too.
+    package func read(_ organization: OrganizationID, at moment: Date) async throws -> [ScopePolicyStatement] {
+        try await read(
+            organization,
+            """
+            SELECT h.id::uuid AS id, r.name, r.effect, r.principals, r.clients, r.resources, r.scopes, r.conditions,
+                   1::bigint AS version, h.valid_from AS created_at, h.valid_from AS updated_at
+              FROM access_history h, jsonb_populate_record(NULL::scope_policy, h.state) r
+             WHERE h.organization_id = \(organization) AND h.kind = 'scope_policy' AND h.valid_from <= \(moment)
+               AND h.valid_until > \(moment) ORDER BY h.id
+            """
+        ).statements
+    }
+
+    private func read(
+        _ organization: OrganizationID, _ statement: SQL
+    ) async throws -> (statements: [ScopePolicyStatement], unreadable: [ScopePolicyID]) {
+        let rows = try await database.read(organization, statement) { row in
+            (row: row, statement: try? ScopePolicyStatement(row: row))
+        }
         let services = Set(rows.flatMap { $0.statement?.principals.services ?? [] }).sorted()
         var unreadable: [ScopePolicyID] = []
         let statements = try rows.map { row, statement in

@@ -88,6 +88,16 @@ package struct UserStore: Sendable {
     }
 
     /// Those of the given users that the organization has.
+    package func find(_ users: [UserID], in organization: OrganizationID) async throws -> [User] {
+        guard !users.isEmpty else { return [] }
+        return try await database.read(
+            organization,
+            """
+            SELECT \(columns) FROM "user" WHERE organization_id = \(organization) AND id = ANY(\(users.map(\.uuid)))
+            """, as: User.init(row:))
+    }
+
+    /// Their ids alone.
     package func existing(_ users: [UserID], in organization: OrganizationID) async throws -> Set<UserID> {
         guard !users.isEmpty else { return [] }
         return Set(

@@ -64,6 +64,7 @@ BODIES = {
     ("POST", "trusted-issuers"): {"name": "x", "issuer": "https://new-idp.example",
         "jwks_uri": "https://new-idp.example/jwks", "client_ids": ["{client}"], "authoritative_domains": []},
     ("PATCH", "trusted-issuers/{issuer}"): {"name": "Changed"},
+    ("POST", "access-reviews"): {"user": "{user}"},
     ("POST", "organizations"): {"slug": "new-one", "name": "x"}, ("PATCH", "organizations/{org}"): {"name": "Changed"},
 }
 
@@ -72,6 +73,7 @@ MISSING = {
     "grant": "gra_", "key": "key_", "signing_key": "sig_", "invitation": "inv_", "event": "evt_",
     "credential": "crd_", "token": "tok_", "initial": "iat_", "issuer": "idp_",
     "group": "grp_", "scim": "sct_",
+    "review": "rev_",
 }
 
 
@@ -109,6 +111,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     policy = platform.post(f"{base}/scope-policies", {
         "name": f"isolation test {time.time()}", "effect": "deny", "principals": {"users": [user["id"]]},
         "scopes": ["never*"]})
+    review = platform.post(f"{base}/access-reviews")
     invitation = platform.post(f"{base}/invitations", {"email": f"invited@{name}.example"})
     key = platform.post(f"{base}/admin-keys", {"name": "theirs", "scopes": ["users:read"]})
     person = deployment.person({"acme": "alice", "globex": "gus"}[name])
@@ -122,6 +125,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "invitation": invitation["id"], "event": event,
         "credential": credential["id"], "token": token["id"], "initial": initial["id"], "issuer": issuer["id"],
         "group": group["id"], "scim": scim["id"],
+        "review": review["id"],
         "domain": f"{name}.example", "admitted": code.client_id,
     }
 
@@ -212,6 +216,7 @@ def counts(evidence) -> str:
         "organization", "domain", '"user"', "identity_provider", "identity", "invitation", "resource",
         "resource_admission", "client", "client_admission", "scope_policy", "signing_key", "admin_key", '"grant"',
         "consent", "resource_credential", "programmatic_token", '"group"', "group_member", "scim_token",
+        "access_review",
     )
     versions = {
         '"user"', "identity_provider", "resource", "client", "client_admission", "scope_policy", '"grant"', '"group"',

@@ -58,6 +58,7 @@ package struct AdminRoutes: Sendable {
         GrantsEndpoint(administration: administration).addRoutes(to: table)
         ProgrammaticTokensEndpoint(administration: administration).addRoutes(to: table)
         AdminKeysEndpoint(administration: administration).addRoutes(to: table)
+        AccessReviewsEndpoint(administration: administration).addRoutes(to: table)
         AuditEventsEndpoint(administration: administration).addRoutes(to: table)
 
         let document = OpenAPIDocument(routes: table.described.all, url: administration.settings.publicURL)

@@ -204,6 +204,7 @@ enum PathParameters {
         "event": .id(EventID.self), "credential": .id(ResourceCredentialID.self), "token": .id(TokenID.self),
         "initial": .id(InitialAccessTokenID.self), "issuer": .id(IdentityProviderID.self),
         "group": .id(GroupID.self), "scim": .id(SCIMTokenID.self),
+        "review": .id(AccessReviewID.self),
         "domain": .string(1...253, pattern: #"^[^/?#:%\s]+$"#),
     ]
 

@@ -29,6 +29,9 @@ package enum AdminScope: String, Sendable, CaseIterable {
     case adminKeysWrite = "admin-keys:write"
     case signingKeysRead = "signing-keys:read"
     case signingKeysWrite = "signing-keys:write"
+    /// Shows who could do what, with their names and addresses.
+    case accessReviewsRead = "access-reviews:read"
+    case accessReviewsWrite = "access-reviews:write"
     case auditRead = "audit:read"
     case auditExport = "audit:export"
     /// Says that a domain is an organization's own; only platform keys can hold it.

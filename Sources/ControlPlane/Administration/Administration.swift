@@ -20,6 +20,8 @@ package struct AdministrationSettings: Sendable {
     /// How long a new signing key is published before it may sign, so that every cached JWK Set has it by then. Default
     /// 300 s.
     package var keyPublicationLead: Duration = .seconds(300)
+    /// How long after its moment an access review is answered at the earliest: the longest that a commit takes.
+    package var accessReviewSettling: Duration = .seconds(2)
 
     package init(publicURL: String, allowLoopbackUpstreams: Bool = false) {
         self.publicURL = publicURL

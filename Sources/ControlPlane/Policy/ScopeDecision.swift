@@ -161,7 +161,7 @@ extension ScopePolicyStatement {
 }
 
 extension ScopePolicyStatement.Principals {
-    fileprivate func include(_ principal: ScopeRequest.Principal) -> Bool {
+    func include(_ principal: ScopeRequest.Principal) -> Bool {
         switch principal {
         case .user(let user, let membership):
             everyone || users.contains(user) || groups.contains(where: membership.groups.contains)
