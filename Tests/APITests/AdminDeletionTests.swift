@@ -32,7 +32,10 @@ struct AdminDeletionTests {
         for table in tables {
             let counted = try await database.read(
                 organization,
-                "SELECT count(*) AS rows FROM \(.identifier(table)) WHERE organization_id = \(organization)"
+                """
+                SELECT count(*) AS rows FROM \(.identifier(table)) t WHERE t.organization_id = \(organization)
+                   AND NOT coalesce(to_jsonb(t) ->> 'kind' = 'organization', false)
+                """
             ) { try $0.decode("rows", as: Int64.self) }.first
             if let counted, counted > 0 { found[table] = Int(counted) }
         }
