@@ -30,6 +30,10 @@ def with_key(request, key: str | None):
     return request
 
 
+# Lines of JSON are written as the text that they are.
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs) -> None:
     """Three of four ids that are right by their form become ids of things that are there."""

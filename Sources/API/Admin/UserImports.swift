@@ -15,7 +15,8 @@ struct UserImportsEndpoint: Sendable {
                 from: Operation.Body(schema: .string, mediaType: NDJSONBody.mediaType)
             ).said(
                 "A line has `email`, and `name` where it says one. People whose address nobody has are made; others get the "
-                    + "name. A dry run answers 200 with what would become of each row."),
+                    + "name. A dry run answers 200 with what would become of each row."
+            ).rehearsing(Self.forecast),
             largestBody: NDJSONBody.largest)
     }
 
@@ -35,6 +36,10 @@ struct UserImportsEndpoint: Sendable {
             .accepted(made.value)
         }
     }
+
+    private static let forecast = Schema.named(
+        "ImportForecast",
+        .object(["outcomes": .map(of: .integer), "data": .array(of: OperationsEndpoint.rowSchema)]))
 
     private static func json(_ forecast: ImportForecast) -> [UInt8] {
         JSONWriter.object(capacity: 64 * forecast.rows.count + 256) { json in

@@ -13,7 +13,7 @@ struct UsersEndpoint: Sendable {
             as: .list(
                 "listUsers", "The people of the organization", of: Self.schema,
                 filters: [
-                    "email": .email, "status": .words(User.Status.self), "group": .id(GroupID.self),
+                    "email": .string, "status": .words(User.Status.self), "group": .id(GroupID.self),
                     "q": .string(1...254).said("What the e-mail address begins with; orders by it."),
                 ]))
         table.post(

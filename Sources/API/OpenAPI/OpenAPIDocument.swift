@@ -159,6 +159,7 @@ struct OpenAPIDocument {
     private func responses(to route: DescribedRoute, _ schemas: inout SchemaComponents) -> [UInt8] {
         let operation = route.operation
         let replies = operation.replies.map { ($0.mediaType, schemas.json($0.schema)) }
+        let rehearsal = operation.rehearsal.map { schemas.json($0) }
         var headers = ["Request-Id", "RateLimit", "RateLimit-Policy"]
         if route.writes { headers += ["Audit-Event", "Dry-Run", "Idempotency-Replayed"] }
         if operation.isList { headers.append("Link") } else if !replies.isEmpty { headers.append("ETag") }
@@ -173,6 +174,13 @@ struct OpenAPIDocument {
                     json.object("content") { json in
                         for (type, schema) in replies { json.object(type) { $0.raw("schema", schema) } }
                     }
+                }
+            }
+            if let rehearsal {
+                json.object("200") { json in
+                    json.string("description", "What would come of it (dry_run).")
+                    json.object("headers") { $0.raw("Request-Id", Self.reference("headers", "Request-Id")) }
+                    json.object("content") { $0.object("application/json") { $0.raw("schema", rehearsal) } }
                 }
             }
             for refusal in Refusal.all where refusal.concerns(route) {

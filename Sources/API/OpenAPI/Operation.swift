@@ -27,6 +27,8 @@ struct Operation: Sendable {
     var request: Body?
     var replies: [Body] = []
     var status = HTTPResponse.Status.ok
+    /// What a dry run answers with 200, where that is another thing.
+    var rehearsal: Schema?
     var condition = Condition.none
     var isList = false
     /// A POST that only computes.
@@ -125,6 +127,12 @@ struct Operation: Sendable {
     func said(_ details: String) -> Operation {
         var operation = self
         operation.details = details
+        return operation
+    }
+
+    func rehearsing(_ reply: Schema) -> Operation {
+        var operation = self
+        operation.rehearsal = reply
         return operation
     }
 
