@@ -113,11 +113,12 @@ struct Schema: Sendable {
                 }, others: nil))
     }
 
-    /// As part of a merge patch: every member of objects may be missing.
+    /// As part of a merge patch: every member of objects may be missing, and `null` takes it away.
     private var patched: Schema {
-        guard case .object(let members, nil) = form else { return self }
+        guard case .object(let members, let others) = form else { return self }
         return Schema(
-            .object(members.map { Member(name: $0.name, schema: $0.schema.nullable.optional) }, others: nil))
+            .object(
+                members.map { Member(name: $0.name, schema: $0.schema.nullable.optional) }, others: others?.nullable))
     }
 
     // MARK: Variations
