@@ -93,5 +93,6 @@ func withAdministration(
     await services.lanes.close()
     services.identityOutbound.shutdown()
     services.clientOutbound.shutdown()
+    services.resourceOutbound.shutdown()
     try result.get()
 }

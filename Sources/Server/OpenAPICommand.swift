@@ -24,6 +24,7 @@ struct OpenAPICommand: AsyncParsableCommand {
         FileHandle.standardOutput.write(Data(services.api.openAPI() + [UInt8(ascii: "\n")]))
         services.identityOutbound.shutdown()
         services.clientOutbound.shutdown()
+        services.resourceOutbound.shutdown()
     }
 }
 

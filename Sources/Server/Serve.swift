@@ -74,6 +74,7 @@ struct Serve: AsyncParsableCommand {
         try await group.run()
         services.identityOutbound.shutdown()
         services.clientOutbound.shutdown()
+        services.resourceOutbound.shutdown()
     }
 
     /// Refuses a schema older than this program, and roles that row-level security does not bind.

@@ -23,6 +23,7 @@ struct Services {
     let limiter: RateLimiter
     let identityOutbound: OutboundClient
     let clientOutbound: OutboundClient
+    let resourceOutbound: OutboundClient
     let secrets: TenantSecrets
     let catalog: TenantCatalog
     let refusals: RefusalLog
@@ -79,6 +80,10 @@ struct Services {
             policy: DocumentFetcher.outboundPolicy(
                 allowLoopback: configuration.isDevelopment, trustRoots: configuration.outboundTrustRoots),
             logger: logger)
+        resourceOutbound = try OutboundClient(
+            policy: ToolDiscovery.outboundPolicy(
+                allowLoopback: configuration.isDevelopment, trustRoots: configuration.outboundTrustRoots),
+            logger: logger)
         let fetcher = DocumentFetcher(outbound: clientOutbound)
         let documents = ClientDocuments(
             catalog: catalog, database: database, fetcher: fetcher, registration: registration, random: random)
@@ -128,6 +133,7 @@ struct Services {
             brandings: BrandingStore(database: database),
             admin: AdminRoutes(
                 administration: administration, documents: documents,
+                toolDiscovery: ToolDiscovery(outbound: resourceOutbound),
                 authentication: AdminAuthentication(
                     database: database, refusals: refusals, random: random, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "admin cursor")),

@@ -74,6 +74,7 @@ struct AdminServer: Sendable {
                 registration: ClientRegistration(
                     database: administration.database, limits: limits, refusals: refusals,
                     settings: ClientRegistration.Settings(), random: .system), random: .system),
+            toolDiscovery: ToolDiscovery(outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger)),
             authentication: AdminAuthentication(
                 database: administration.database, refusals: refusals, logger: logger),
             cursorKey: AuthenticationKey(derivedFrom: master, purpose: "cursors")

@@ -110,6 +110,8 @@ struct TestServices: Sendable {
             brandings: BrandingStore(database: database),
             admin: AdminRoutes(
                 administration: administration, documents: documents,
+                toolDiscovery: ToolDiscovery(
+                    outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger)),
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")),
             scim: SCIMRoutes(

@@ -59,6 +59,7 @@ BODIES = {
     ("POST", "admin-keys"): {"name": "x", "scopes": ["users:read"]},
     ("POST", "signing-keys"): {"purpose": "access", "resource": "{resource}", "public_key": "x"},
     ("POST", "resources/{resource}/credentials"): {"name": "server"},
+    ("PATCH", "resources/{resource}/tools"): {"tools": {"read_note": {"scopes": ["read"]}}},
     ("POST", "access-tokens"): {"name": "x", "user": "{user}", "resource": "{resource}", "scopes": ["read"]},
     ("POST", "initial-access-tokens"): {"name": "x"},
     ("POST", "roles"): {"name": "x"}, ("PATCH", "roles/{role}"): {"name": "Changed"},

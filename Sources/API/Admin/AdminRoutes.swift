@@ -11,16 +11,19 @@ import Tenancy
 package struct AdminRoutes: Sendable {
     private let administration: Administration
     private let documents: ClientDocuments
+    private let toolDiscovery: ToolDiscovery
     private let authentication: AdminAuthentication
     private let cursors: CursorSeal
 
     /// - Parameter cursorKey: proves that a page cursor is one of ours; the same on every node.
     package init(
-        administration: Administration, documents: ClientDocuments, authentication: AdminAuthentication,
+        administration: Administration, documents: ClientDocuments, toolDiscovery: ToolDiscovery,
+        authentication: AdminAuthentication,
         cursorKey: AuthenticationKey
     ) {
         self.administration = administration
         self.documents = documents
+        self.toolDiscovery = toolDiscovery
         self.authentication = authentication
         cursors = CursorSeal(key: cursorKey)
     }
@@ -53,6 +56,7 @@ package struct AdminRoutes: Sendable {
         TrustedIssuersEndpoint(administration: administration).addRoutes(to: table)
         ResourcesEndpoint(administration: administration).addRoutes(to: table)
         ResourceCredentialsEndpoint(administration: administration).addRoutes(to: table)
+        ResourceToolsEndpoint(administration: administration, discovery: toolDiscovery).addRoutes(to: table)
         SigningKeysEndpoint(administration: administration).addRoutes(to: table)
         ClientsEndpoint(administration: administration, documents: documents).addRoutes(to: table)
         InitialAccessTokensEndpoint(administration: administration).addRoutes(to: table)
