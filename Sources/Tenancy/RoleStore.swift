@@ -189,6 +189,36 @@ package struct RoleStore: Sendable {
         ).isEmpty
     }
 
+    /// Until the transaction ends nobody else gives or takes the role owner, or changes who is behind it.
+    package func lockOwnership(of organization: OrganizationID, _ transaction: PostgresTransaction) async throws {
+        try await transaction.query(
+            """
+            SELECT id FROM role WHERE organization_id = \(organization) AND built_in = 'owner' FOR NO KEY UPDATE
+            """)
+    }
+
+    /// Whether anybody who may come in is owner, themselves or by a group.
+    package func hasActiveOwner(
+        _ organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        let owners: SQL = """
+            FROM role r JOIN role_binding b ON b.organization_id = r.organization_id AND b.role_id = r.id
+            """
+        let are: SQL = """
+            WHERE r.organization_id = \(organization) AND r.built_in = 'owner' AND u.status = 'active'
+            """
+        return try await transaction.query(
+            """
+            SELECT EXISTS (
+                SELECT \(owners) JOIN "user" u ON u.organization_id = b.organization_id AND u.id = b.user_id \(are)
+            ) OR EXISTS (
+                SELECT \(owners) JOIN group_member m ON m.organization_id = b.organization_id AND m.group_id = b.group_id
+                  JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id \(are)
+            ) AS found
+            """
+        ).first?.decode("found", as: Bool.self) ?? false
+    }
+
     /// The roles that come with being in any of the groups.
     package func roles(
         of groups: [GroupID], in organization: OrganizationID, _ transaction: PostgresTransaction

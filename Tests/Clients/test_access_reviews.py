@@ -73,7 +73,7 @@ def test_what_was_so_for_a_while(acme, story):
 
 
 def test_pages_and_csv(acme, story):
-    """Design 4: pages of one row and the CSV file say the same; the file is RFC 4180, and no cell of it is a formula."""
+    """T-32, design 4: pages of one row and the CSV file say the same; the file is RFC 4180, and no cell of it is a formula."""
     review = acme.post(f"{acme.base}/access-reviews", {"at": story["meanwhile"]})
     assert acme.get(f"{acme.base}/access-reviews/{review['id']}") == review
     assert review["id"] in [row["id"] for row in acme.list(f"{acme.base}/access-reviews")]

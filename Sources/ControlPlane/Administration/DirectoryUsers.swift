@@ -41,6 +41,7 @@ extension Administration {
     /// inactive loses every session and connection, as anybody who is disabled.
     ///
     /// - Parameter change: what it says, given what it said.
+    /// - Throws: ``AdminError/lastOwner``.
     package func updateUser(
         _ id: UserID, if condition: VersionCondition, in organization: OrganizationID, by administrator: Administrator,
         _ change: (DirectoryUser) throws -> DirectoryPerson
@@ -64,37 +65,51 @@ extension Administration {
         by administrator: Administrator
     ) async throws -> Administered<DirectoryUser> {
         try await administer(organization, by: administrator) { transaction in
-            if person.userName != old.person.userName,
-                try await directory.isTaken(userName: person.userName, by: old.id, in: organization, transaction)
-            {
-                throw AdminError.userNameTaken
+            guard old.person.isActive, !person.isActive else {
+                return try await change(old, to: person, email: email, in: organization, by: administrator, transaction)
             }
-            guard
-                let version = try await directory.update(
-                    old.id, to: person, email: email, version: old.version, of: organization, at: administrator.now,
-                    in: transaction)
-            else { throw LostUpdate() }
-            var type = AuditEventType.userUpdated
-            var metadata: [String: String] = [:]
-            if person.isActive != old.person.isActive {
-                type = person.isActive ? .userEnabled : .userDisabled
-                metadata = try await endAll(
-                    of: old.id, in: organization, because: type, at: administrator.now, transaction)
+            return try await keepingAnOwner(of: organization, transaction) {
+                try await change(old, to: person, email: email, in: organization, by: administrator, transaction)
             }
-            let new = DirectoryUser(
-                id: old.id, person: person, groups: old.groups, version: version, createdAt: old.createdAt,
-                updatedAt: administrator.now)
-            return AdminChange(
-                value: new, type: type, target: new.auditTarget,
-                changes: .between(
-                    old.person.facts(email: old.person.mainEmail), person.facts(email: email),
-                    personal: DirectoryPerson.personalFacts),
-                metadata: metadata, isCached: false)
         }
+    }
+
+    private func change(
+        _ old: DirectoryUser, to person: DirectoryPerson, email: String?, in organization: OrganizationID,
+        by administrator: Administrator, _ transaction: PostgresTransaction
+    ) async throws -> AdminChange<DirectoryUser> {
+        if person.userName != old.person.userName,
+            try await directory.isTaken(userName: person.userName, by: old.id, in: organization, transaction)
+        {
+            throw AdminError.userNameTaken
+        }
+        guard
+            let version = try await directory.update(
+                old.id, to: person, email: email, version: old.version, of: organization, at: administrator.now,
+                in: transaction)
+        else { throw LostUpdate() }
+        var type = AuditEventType.userUpdated
+        var metadata: [String: String] = [:]
+        if person.isActive != old.person.isActive {
+            type = person.isActive ? .userEnabled : .userDisabled
+            metadata = try await endAll(
+                of: old.id, in: organization, because: type, at: administrator.now, transaction)
+        }
+        let new = DirectoryUser(
+            id: old.id, person: person, groups: old.groups, version: version, createdAt: old.createdAt,
+            updatedAt: administrator.now)
+        return AdminChange(
+            value: new, type: type, target: new.auditTarget,
+            changes: .between(
+                old.person.facts(email: old.person.mainEmail), person.facts(email: email),
+                personal: DirectoryPerson.personalFacts),
+            metadata: metadata, isCached: false)
     }
 
     /// Takes a user out of the directory: they stay as the subject of what they did, and whoever the directory makes
     /// later under the same name is somebody new (ADR 23).
+    ///
+    /// - Throws: ``AdminError/lastOwner``.
     package func deprovisionUser(
         _ id: UserID, if condition: VersionCondition, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<DirectoryUser> {
@@ -102,10 +117,11 @@ extension Administration {
             let old = try await directoryUser(id, of: organization)
             try condition.check(old.version)
             return try await administer(organization, by: administrator) { transaction in
-                guard
-                    let groups = try await directory.remove(
+                let left = try await keepingAnOwner(of: organization, transaction) {
+                    try await directory.remove(
                         id, version: old.version, of: organization, at: administrator.now, in: transaction)
-                else { throw LostUpdate() }
+                }
+                guard let groups = left else { throw LostUpdate() }
                 let metadata = try await endAll(
                     of: id, in: organization, because: .userDeleted, at: administrator.now, transaction)
                 return AdminChange(

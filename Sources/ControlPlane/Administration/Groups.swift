@@ -53,6 +53,8 @@ package struct MembersUpdate: Sendable, Equatable {
     }
 
     var isEmpty: Bool { all == nil && added.isEmpty && removed.isEmpty }
+    /// Whether anybody may have to go.
+    var mayRemove: Bool { all != nil || !removed.isEmpty }
 }
 
 /// Who came into a group and who left it.
@@ -93,6 +95,8 @@ extension Administration {
     }
 
     /// Changes a group and who is in it. Where members alone change, the event says so.
+    ///
+    /// - Throws: ``AdminError/lastOwner``.
     package func updateGroup(
         _ id: GroupID, _ update: GroupUpdate, if condition: VersionCondition, in organization: OrganizationID,
         by administrator: Administrator
@@ -103,42 +107,59 @@ extension Administration {
         try checks.finish()
         do {
             return try await administer(organization, by: administrator) { transaction in
-                guard let old = try await groups.find(id, in: organization, locking: transaction) else {
-                    throw AdminError.notFound
+                guard update.members.mayRemove else {
+                    return try await change(id, update, if: condition, in: organization, by: administrator, transaction)
                 }
-                try condition.check(old.version)
-                let movement = try await move(update.members, in: id, of: organization, administrator, transaction)
-                var wanted = old
-                wanted.name = update.name ?? old.name
-                wanted.externalID = update.externalID.applied(to: old.externalID)
-                guard
-                    let stored = try await groups.update(
-                        wanted, of: organization, at: administrator.now, in: transaction)
-                else { throw LostUpdate() }
-                let changes = [AuditEvent.Change].between(old.facts, stored.facts)
-                var type = AuditEventType.groupUpdated
-                if changes.isEmpty, movement.removed.isEmpty, !movement.added.isEmpty { type = .membershipAdded }
-                if changes.isEmpty, movement.added.isEmpty, !movement.removed.isEmpty { type = .membershipRemoved }
-                return AdminChange(
-                    value: stored, type: type, target: stored.auditTarget, otherTargets: movement.targets,
-                    changes: changes + movement.changes, isCached: !movement.isEmpty)
+                return try await keepingAnOwner(of: organization, transaction) {
+                    try await change(id, update, if: condition, in: organization, by: administrator, transaction)
+                }
             }
         } catch let error as PostgresError where error.isUniqueViolation {
             throw AdminError.groupNameTaken
         }
     }
 
+    private func change(
+        _ id: GroupID, _ update: GroupUpdate, if condition: VersionCondition, in organization: OrganizationID,
+        by administrator: Administrator, _ transaction: PostgresTransaction
+    ) async throws -> AdminChange<Group> {
+        guard let old = try await groups.find(id, in: organization, locking: transaction) else {
+            throw AdminError.notFound
+        }
+        try condition.check(old.version)
+        let movement = try await move(update.members, in: id, of: organization, administrator, transaction)
+        var wanted = old
+        wanted.name = update.name ?? old.name
+        wanted.externalID = update.externalID.applied(to: old.externalID)
+        guard
+            let stored = try await groups.update(
+                wanted, of: organization, at: administrator.now, in: transaction)
+        else { throw LostUpdate() }
+        let changes = [AuditEvent.Change].between(old.facts, stored.facts)
+        var type = AuditEventType.groupUpdated
+        if changes.isEmpty, movement.removed.isEmpty, !movement.added.isEmpty { type = .membershipAdded }
+        if changes.isEmpty, movement.added.isEmpty, !movement.removed.isEmpty { type = .membershipRemoved }
+        return AdminChange(
+            value: stored, type: type, target: stored.auditTarget, otherTargets: movement.targets,
+            changes: changes + movement.changes, isCached: !movement.isEmpty)
+    }
+
     /// Whoever was in the group is in it no more; statements of policy that name it speak of nobody by it.
+    ///
+    /// - Throws: ``AdminError/lastOwner``.
     package func deleteGroup(
         _ id: GroupID, if condition: VersionCondition, in organization: OrganizationID,
         by administrator: Administrator
     ) async throws -> Administered<Group> {
         try await administer(organization, by: administrator) { transaction in
-            guard let old = try await groups.find(id, in: organization, locking: transaction) else {
-                throw AdminError.notFound
+            let old = try await keepingAnOwner(of: organization, transaction) {
+                guard let old = try await groups.find(id, in: organization, locking: transaction) else {
+                    throw AdminError.notFound
+                }
+                try condition.check(old.version)
+                try await groups.delete(id, of: organization, in: transaction)
+                return old
             }
-            try condition.check(old.version)
-            try await groups.delete(id, of: organization, in: transaction)
             return AdminChange(
                 value: old, type: .groupDeleted, target: old.auditTarget, changes: .between(old.facts, [:]),
                 isCached: true)

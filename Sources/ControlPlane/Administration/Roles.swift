@@ -190,15 +190,18 @@ extension Administration {
     }
 
     /// Takes a role away.
+    ///
+    /// - Throws: ``AdminError/lastOwner``.
     package func unbindRole(
         _ id: RoleID, from principal: RoleBinding.Principal, in organization: OrganizationID,
         by administrator: Administrator
     ) async throws -> Administered<RoleBinding.Principal> {
         let role = try await role(id, of: organization)
         return try await administer(organization, by: administrator) { transaction in
-            guard try await roles.unbind(principal, from: id, in: organization, transaction) else {
-                throw AdminError.notFound
+            let isGone = try await keepingAnOwner(of: organization, transaction) {
+                try await roles.unbind(principal, from: id, in: organization, transaction)
             }
+            guard isGone else { throw AdminError.notFound }
             return AdminChange(
                 value: principal, type: .userRoleRevoked, target: principal.auditTarget,
                 changes: [AuditEvent.Change(path: "roles", old: .string(id.description))],

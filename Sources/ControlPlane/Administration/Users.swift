@@ -71,6 +71,8 @@ extension Administration {
     }
 
     /// Keeps a user out: no new sign-in, every session and connection ends now, and what they allowed is forgotten.
+    ///
+    /// - Throws: ``AdminError/lastOwner``.
     package func disableUser(
         _ id: UserID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<User> {
@@ -88,25 +90,36 @@ extension Administration {
         _ status: User.Status, of id: UserID, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<User> {
         try await administer(organization, by: administrator) { transaction in
-            guard let old = try await users.find(id, in: organization, locking: transaction) else {
-                throw AdminError.notFound
+            guard status == .disabled else {
+                return try await change(id, to: status, in: organization, by: administrator, transaction)
             }
-            var wanted = old
-            wanted.status = status
-            guard
-                let stored = try await users.update(
-                    wanted, of: organization, at: administrator.now, in: transaction)
-            else { throw LostUpdate() }
-            var metadata: [String: String] = [:]
-            let type: AuditEventType = status == .disabled ? .userDisabled : .userEnabled
-            if status == .disabled || old.status == .disabled {
-                metadata = try await endAll(of: id, in: organization, because: type, at: administrator.now, transaction)
+            return try await keepingAnOwner(of: organization, transaction) {
+                try await change(id, to: status, in: organization, by: administrator, transaction)
             }
-            return AdminChange(
-                value: stored, type: type, target: stored.auditTarget,
-                changes: .between(old.facts, stored.facts, personal: User.personalFacts), metadata: metadata,
-                isCached: false)
         }
+    }
+
+    private func change(
+        _ id: UserID, to status: User.Status, in organization: OrganizationID, by administrator: Administrator,
+        _ transaction: PostgresTransaction
+    ) async throws -> AdminChange<User> {
+        guard let old = try await users.find(id, in: organization, locking: transaction) else {
+            throw AdminError.notFound
+        }
+        var wanted = old
+        wanted.status = status
+        guard
+            let stored = try await users.update(wanted, of: organization, at: administrator.now, in: transaction)
+        else { throw LostUpdate() }
+        var metadata: [String: String] = [:]
+        let type: AuditEventType = status == .disabled ? .userDisabled : .userEnabled
+        if status == .disabled || old.status == .disabled {
+            metadata = try await endAll(of: id, in: organization, because: type, at: administrator.now, transaction)
+        }
+        return AdminChange(
+            value: stored, type: type, target: stored.auditTarget,
+            changes: .between(old.facts, stored.facts, personal: User.personalFacts), metadata: metadata,
+            isCached: false)
     }
 
     /// Ends every session, connection and named token of a user, and forgets what they allowed.

@@ -7,6 +7,8 @@ extension Administration {
     /// Forgets a person: every way in ends now and the user is gone; an operation then erases what the log says of them.
     ///
     /// The id stays in the log alone, with what was done, by nobody in particular.
+    ///
+    /// - Throws: ``AdminError/lastOwner``.
     package func eraseUser(
         _ id: UserID, if condition: VersionCondition, in organization: OrganizationID,
         by administrator: Administrator
@@ -17,30 +19,40 @@ extension Administration {
             status: .queued, total: size, done: 0, outcomes: [:], createdBy: administrator.actor.id,
             createdAt: administrator.now)
         return try await administer(organization, by: administrator) { transaction in
-            guard let user = try await users.find(id, in: organization, locking: transaction) else {
-                throw AdminError.notFound
+            try await keepingAnOwner(of: organization, transaction) {
+                try await erase(id, if: condition, by: administrator, as: operation, transaction)
             }
-            try condition.check(user.version)
-            let ended = try await grants.revokeAll(
-                of: id, in: organization, because: AuditEventType.userErased.rawValue, transaction)
-            let tokens = try await programmaticTokens.revokeAll(
-                of: id, in: organization, at: administrator.now, transaction)
-            let address = user.email?.lowercased()
-            let invitations = try await users.forgetTraces(of: id, address: address, in: organization, transaction)
-            try await users.delete(id, of: organization, in: transaction)
-            let person = AuditLog.Person(
-                id: id.description, address: address, also: invitations.map(\.description))
-            // By then everything that began before has its events.
-            try await operations.insert(
-                operation, input: OperationInput(person: person), request: OperationRequest(administrator), after: 3,
-                in: transaction)
-            return AdminChange(
-                value: operation, type: .userErased, target: AuditEvent.Target(type: "user", id: id.description),
-                metadata: [
-                    "grants_ended": "\(ended.count)", "access_tokens_ended": "\(tokens)",
-                    "operation": operation.id.description,
-                ], isCached: true)
         }
+    }
+
+    private func erase(
+        _ id: UserID, if condition: VersionCondition, by administrator: Administrator, as operation: LongOperation,
+        _ transaction: PostgresTransaction
+    ) async throws -> AdminChange<LongOperation> {
+        let organization = operation.organization
+        guard let user = try await users.find(id, in: organization, locking: transaction) else {
+            throw AdminError.notFound
+        }
+        try condition.check(user.version)
+        let ended = try await grants.revokeAll(
+            of: id, in: organization, because: AuditEventType.userErased.rawValue, transaction)
+        let tokens = try await programmaticTokens.revokeAll(
+            of: id, in: organization, at: administrator.now, transaction)
+        let address = user.email?.lowercased()
+        let invitations = try await users.forgetTraces(of: id, address: address, in: organization, transaction)
+        try await users.delete(id, of: organization, in: transaction)
+        let person = AuditLog.Person(
+            id: id.description, address: address, also: invitations.map(\.description))
+        // By then everything that began before has its events.
+        try await operations.insert(
+            operation, input: OperationInput(person: person), request: OperationRequest(administrator), after: 3,
+            in: transaction)
+        return AdminChange(
+            value: operation, type: .userErased, target: AuditEvent.Target(type: "user", id: id.description),
+            metadata: [
+                "grants_ended": "\(ended.count)", "access_tokens_ended": "\(tokens)",
+                "operation": operation.id.description,
+            ], isCached: true)
     }
 }
 
