@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,12 +73,15 @@ class DocumentHost:
         self._published: dict[str, Publication] = {}
         self._hits: list[tuple[str, str]] = []
         self._lock = threading.Lock()
+        self._answering = threading.Event()
+        self._answering.set()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = 10
 
             def setup(self):
+                host._answering.wait(10)
                 self.request.settimeout(10)
                 self.request = context.wrap_socket(self.request, server_side=True)
                 super().setup()
@@ -114,6 +118,15 @@ class DocumentHost:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         with self._lock:
             self._published[path] = Publication(content, headers=headers, **rest)
+
+    @contextmanager
+    def cut_off(self):
+        """Meanwhile who connects hears nothing, as when a network loses every packet."""
+        self._answering.clear()
+        try:
+            yield
+        finally:
+            self._answering.set()
 
     def withdraw(self, path: str) -> None:
         with self._lock:

@@ -15,6 +15,11 @@ import httpx
 _sources = itertools.count(1)
 
 
+def sized(short: int, full: int) -> int:
+    """How many: `short` in ./ops/test, `full` where GATEHOUSE_FULL_SIZES says so, as ops/proof does."""
+    return full if os.environ.get("GATEHOUSE_FULL_SIZES") else short
+
+
 def source() -> dict[str, str]:
     """Headers of a caller nobody has seen: of one address, only the first ten refusals are events of their own."""
     number = next(_sources)

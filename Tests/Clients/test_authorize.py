@@ -6,16 +6,17 @@ import http.client
 import re
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
 import pytest
-from evidence import source, uuid_of
+from evidence import sized, source, uuid_of
 from gatehouse_demo.admin import Admin
 from gatehouse_demo.chatgpt import claims
 from oauth import REDIRECT_URI, challenge, raw, told
-from walk import Walk, text_of
+from walk import Walk, text_of, told_code
 
 LOOPBACK = "http://127.0.0.1:43001/callback"
 APP = "https://app.example/cb"
@@ -483,15 +484,19 @@ def test_consent_is_recorded(deployment, evidence, dynamic):
 
 
 def test_codes_have_no_pattern(deployment, dynamic):
-    """AZ-16: at least 128 bits that differ in every code."""
+    """AZ-16: at least 128 bits that differ in every code: no two of many share their first or last four signs as a
+    pattern would make them, and each sign of the tail is met about as often."""
+    wanted = sized(60, 1_000)
     with Walk(deployment, deployment.person("alice")) as browser:
-        codes = []
-        for _ in range(4):
-            reply = browser.send(browser.until(deployment.platform.url_for(dynamic), "decision"))
-            codes.append(told(reply)["code"])
-    tails = {code[-22:] for code in codes}
-    assert len(tails) == 4
-    assert len({tail[:3] for tail in tails}) == 4 and len({tail[-3:] for tail in tails}) == 4
+        codes = [told_code(deployment.platform, browser, dynamic).code for _ in range(wanted)]
+    tails = [code[-22:] for code in codes]
+    assert len(set(codes)) == len(set(tails)) == wanted
+    for part in (slice(0, 4), slice(9, 13), slice(-5, -1)):
+        # Of 64⁴ beginnings, a thousand at random share about 0.03.
+        assert wanted - len({tail[part] for tail in tails}) <= 2
+    seen = Counter(sign for tail in tails for sign in tail[:-1])
+    expected = wanted * 21 / 64
+    assert len(seen) == 64 and max(seen.values()) < expected * 2.5 and min(seen.values()) > expected * 0.1, seen
 
 
 def test_unknown_scopes_are_dropped_and_reported(deployment, dynamic):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
-from evidence import source
+from evidence import sized, source
 from gatehouse_demo.chatgpt import claims
 from test_token import basic, refused
 
@@ -55,6 +58,30 @@ def test_token_of_a_service(deployment, service, evidence):
         f"WHERE position('{token['jti']}'::bytea IN leaf) > 0"
     )
     assert row == f"{service['client_id']}|{service['client_id']}"
+
+
+def test_no_two_tokens_are_called_alike(deployment, service):
+    """AT-06: as many tokens as asked for, from both nodes at once, and as many jti."""
+    wanted, threads = sized(1_600, 1_000_000), 8
+
+    def some(number: int) -> list[str]:
+        found: list[str] = []
+        node = deployment.node_urls[number % 2]
+        with httpx.Client(timeout=30, trust_env=False) as http:
+            while len(found) < wanted // threads:
+                reply = http.post(
+                    f"{node}/o/acme/oauth/token", data={"grant_type": "client_credentials"},
+                    headers=basic(service["client_id"], service["client_secret"]))
+                if reply.status_code == 429:
+                    time.sleep(float(reply.headers["retry-after"]))
+                    continue
+                assert reply.status_code == 200, reply.text
+                found.append(claims(reply.json()["access_token"])["jti"])
+        return found
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = [jti for some in pool.map(some, range(threads)) for jti in some]
+    assert len(found) == len(set(found)) == wanted
 
 
 def test_default_resource_and_narrower_scope(deployment, service):

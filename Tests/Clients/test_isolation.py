@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+import random
 import re
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from evidence import source, uuid_of
+from evidence import sized, source, uuid_of
 from gatehouse_demo.chatgpt import claims
 from gatehouse_demo.pages import Person
 from oauth import REDIRECT_URI, challenge, raw, told
@@ -351,6 +356,69 @@ def test_interleaved_organizations(deployment, client):
 
     with ThreadPoolExecutor(8) as pool:
         assert not [wrong for wrong in pool.map(run, enumerate(chains)) if wrong]
+
+
+def test_fifty_organizations_interleaved(deployment, admin):
+    """T-22: services of fifty organizations ask both nodes at once, half of them hang up in the middle; whoever gets an
+    answer gets a token of its own organization and client, and a list that a key asked for has its own rows only."""
+    organizations = []
+    for number in range(50):
+        slug = f"crowd-{number}-{secrets.token_hex(4)}"
+        made = admin.post("/v1/organizations", {"slug": slug, "name": slug})
+        base = f"/v1/organizations/{made['id']}"
+        admin.post(f"{base}/resources", {"uri": f"https://{slug}.example/mcp", "name": slug, "scopes": [{"name": "read"}]})
+        client = admin.post(f"{base}/clients", {"name": slug, "kind": "service"})
+        admin.post(f"{base}/scope-policies", {
+            "name": "services", "effect": "allow", "principals": {"services": [client["client_id"]]},
+            "resources": [], "scopes": ["read"]})
+        organizations.append((made["id"], slug, client))
+    wanted = sized(1_000, 2_000)
+
+    async def ask(number: int) -> str | None:
+        """What was wrong with the answer."""
+        organization, slug, client = organizations[number % 50]
+        node = urlsplit(deployment.node_urls[number // 50 % 2])
+        host = urlsplit(deployment.stack.url).netloc
+        proof = base64.b64encode(f"{client['client_id']}:{client['client_secret']}".encode()).decode()
+        head = f"host: {host}\r\nconnection: close\r\n"
+        if number % 3:
+            body = "grant_type=client_credentials"
+            request = (f"POST /o/{slug}/oauth/token HTTP/1.1\r\n{head}authorization: Basic {proof}\r\n"
+                       f"content-type: application/x-www-form-urlencoded\r\ncontent-length: {len(body)}\r\n\r\n{body}")
+        else:
+            request = (f"GET /v1/organizations/{organization}/clients HTTP/1.1\r\n{head}"
+                       f"authorization: Bearer {deployment.stack.admin_key}\r\n\r\n")
+        reader, writer = await asyncio.open_connection(node.hostname, node.port)
+        try:
+            writer.write(request.encode())
+            await writer.drain()
+            if number // 7 % 2:
+                await asyncio.sleep(random.random() * 0.02)
+                writer.transport.abort()
+                return None
+            reply = await asyncio.wait_for(reader.read(), 30)
+        finally:
+            writer.close()
+        head, _, body = reply.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            return f"{slug}: {reply[:300]!r}"
+        if number % 3:
+            token = claims(json.loads(body)["access_token"])
+            told = (token["org_id"], token["org_slug"], token["sub"])
+            return None if told == (organization, slug, client["client_id"]) else f"{slug}: {told}"
+        told = [one["client_id"] for one in json.loads(body)["data"]]
+        return None if told == [client["client_id"]] else f"{slug}: {told}"
+
+    async def crowd() -> list[str | None]:
+        limit = asyncio.Semaphore(40)
+
+        async def one(number: int) -> str | None:
+            async with limit:
+                return await ask(number)
+
+        return await asyncio.gather(*(one(number) for number in range(wanted)))
+
+    assert not [wrong for wrong in asyncio.run(crowd()) if wrong]
 
 
 # ---- Suspended ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from fastmcp import Client
 from forge import Genuine, rs256, signed
+from gatehouse_demo.chatgpt import claims
 from walk import told_code
 
 SERVERS = ["shared", "acme", "plain"]
@@ -122,3 +123,24 @@ def test_too_little_scope(deployment, browser):
     assert result.is_error
     (offered,) = result.meta["mcp/www_authenticate"]
     assert 'error="insufficient_scope"' in offered and 'scope="write"' in offered and "resource_metadata=" in offered
+
+
+def test_stepping_up(deployment, browser):
+    """MCP-RS-10, MCP-AS-30: what a client does with that refusal: asked for what it had and what was wanted, the same
+    person gives both in one token, and the tool works; the refresh token that only reads goes on reading."""
+    issuer = deployment.platform
+    client = issuer.register()
+    before = issuer.redeem(told_code(issuer, browser, client, scope="read")).json()
+    assert before["scope"] == "read"
+    after = issuer.redeem(told_code(issuer, browser, client, scope="read write")).json()
+    assert set(after["scope"].split()) == {"read", "write"}
+    assert set(claims(after["access_token"])["scopes"]) == {"read", "write"}
+
+    async def use():
+        async with Client(deployment.stack.shared_url, auth=after["access_token"]) as mcp:
+            return await mcp.call_tool("write_note", {"name": "a", "text": "b"})
+
+    assert not anyio.run(use).is_error
+    again = issuer.refresh(before["refresh_token"], client)
+    assert again.status_code == 200 and again.json()["scope"] == "read", again.text
+    assert issuer.refresh(after["refresh_token"], client, scope="read").json()["scope"] == "read"

@@ -7,6 +7,7 @@ nodes is soon given back.
 from __future__ import annotations
 
 import re
+import resource
 import secrets
 import socket
 import time
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from evidence import source
+from evidence import sized, source
 from gatehouse_demo.pages import PageError
 from oauth import REDIRECT_URI, raw
 
@@ -454,6 +455,31 @@ def test_many_connections(client, node):
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_thousands_of_idle_connections(deployment):
+    """P-03, F-12: a node with the limits it comes with keeps many connections that say nothing; those who ask are served
+    as before."""
+    wanted = sized(1_000, 5_000)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted + 1_000, limit[1]), limit[1]))
+    address = urlsplit(deployment.node_urls[0])
+    idle = []
+    try:
+        for _ in range(wanted):
+            idle.append(socket.create_connection((address.hostname, address.port), timeout=10))
+        times = []
+        with httpx.Client(timeout=15, trust_env=False) as http:
+            for _ in range(100):
+                began = time.perf_counter()
+                assert http.get(f"{deployment.node_urls[0]}/oauth/jwks").status_code == 200
+                times.append(time.perf_counter() - began)
+        print("figure: beside", wanted, "idle connections", round(sorted(times)[98] * 1e3, 1), "ms p99")
+        assert sorted(times)[98] < 1, "nobody waits for those who say nothing"
+    finally:
+        for connection in idle:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
 def test_settings_that_cannot_be(deployment):
