@@ -16,9 +16,26 @@ package struct FieldError: Sendable, Equatable {
     /// The ``code`` of a member by which a key would be stronger than the key that makes it.
     package static let exceedsMaker = "exceeds_maker"
 
-    /// The same for an id that nobody has and for one of another organization (T-12).
+    /// The same for an id that nobody has and for one of another organization (T-12); says which list has those there are.
     package static func unknown(_ pointer: String) -> FieldError {
-        FieldError(pointer, "unknown", "There is no such thing in this organization.")
+        let fact = "There is no such thing in this organization"
+        guard let list = list(of: pointer) else { return FieldError(pointer, "unknown", fact + ".") }
+        return FieldError(pointer, "unknown", "\(fact); its \(list) are those there are.")
+    }
+
+    /// The collection that a member's value is taken from, by the member's name.
+    private static func list(of pointer: String) -> String? {
+        switch pointer.split(separator: "/").last(where: { Int($0) == nil }) {
+        case "user", "users", "members": "users"
+        case "client", "client_id", "client_ids", "ids", "service", "services": "clients"
+        case "resource", "resources", "default_resource", "exchanged_from": "resources"
+        case "scopes": "resources' scopes"
+        case "group", "groups": "groups"
+        case "roles": "roles"
+        case "identity_provider_id": "identity-providers"
+        case "remove": "scope-policies"
+        default: nil
+        }
     }
 }
 

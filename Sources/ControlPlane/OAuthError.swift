@@ -82,6 +82,12 @@ package struct OAuthError: Error {
     /// A bearer token is needed and none came (RFC 6750 §3.1: then the challenge names no error).
     package static let tokenMissing = OAuthError(.invalidToken, "A bearer token is required.", reason: "token_missing")
 
+    /// Nothing by that name, or nothing that this issuer serves; nobody can tell which (RFC 8707 §2).
+    package static let resourceUnknown = OAuthError(
+        .invalidTarget,
+        "This issuer does not issue tokens for the requested resource: spell it as the resource's metadata does, and ask an "
+            + "issuer that stands there.", reason: "resource_unknown")
+
     /// The resource is known, but the private half of its key is not.
     package static let noSigningKey = OAuthError(
         .invalidTarget, "This resource has no signing key yet.", reason: "signing_key_missing")

@@ -108,7 +108,8 @@ struct AdminCall: Sendable {
         } catch JSONBody.Refusal.tooLarge {
             throw AdminError.tooLarge
         } catch JSONBody.Refusal.malformed {
-            throw AdminError.malformed("The body is not valid JSON in UTF-8, or ended early.")
+            throw AdminError.malformed(
+                "The body is not valid JSON in UTF-8 (RFC 8259), names a member twice, or ended early.")
         }
     }
 

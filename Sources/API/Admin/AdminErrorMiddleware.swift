@@ -31,19 +31,21 @@ extension Problem {
         case .unauthenticated:
             self.init(
                 .unauthorized, code: "unauthenticated", title: "An admin key is needed",
-                detail: "Send Authorization: Bearer and the key.",
+                detail:
+                    "Send Authorization: Bearer and a key, gh_…; gatehouse bootstrap --platform-admin-key NAME prints one.",
                 headers: [.wwwAuthenticate: Self.challenge()])
         case .invalidCredential:
             self.init(
                 .unauthorized, code: "invalid_credential", title: "This admin key is not valid",
-                detail: "It is unknown, ended, or may not be used from this address.",
+                detail:
+                    "It was not copied whole, has ended, or may not be used from this address. Use another, or have one made.",
                 headers: [.wwwAuthenticate: Self.challenge(#"error="invalid_token""#)])
         case .malformed(let detail):
             self.init(.badRequest, code: "malformed_request", title: "The request cannot be read", detail: detail)
         case .forbidden(let scope):
             self.init(
                 .forbidden, code: "insufficient_scope", title: "The key lacks a scope",
-                detail: "This needs the scope \(scope.rawValue).",
+                detail: "This needs the scope \(scope.rawValue). Use a key that has it, or have one made.",
                 headers: [
                     .wwwAuthenticate: Self.challenge(#"error="insufficient_scope", scope="\#(scope.rawValue)""#)
                 ])
@@ -64,11 +66,12 @@ extension Problem {
         case .preconditionRequired:
             self.init(
                 .preconditionRequired, code: "precondition_required", title: "If-Match is required",
-                detail: "Send the ETag of the state you mean to change.")
+                detail: "Send the ETag of the state you mean to change, as GET answers it; * changes whatever is there."
+            )
         case .preconditionFailed:
             self.init(
                 .preconditionFailed, code: "precondition_failed", title: "It has changed meanwhile",
-                detail: "Read it again and decide anew.")
+                detail: "Read it again, decide anew, and send the ETag it has now, quotes included.")
         case .idempotencyKeyInFlight:
             self.init(
                 .conflict, code: "idempotency_key_in_flight", title: "The first request is still being worked on",
@@ -80,15 +83,17 @@ extension Problem {
         case .unsupportedMediaType:
             self.init(
                 .unsupportedMediaType, code: "unsupported_media_type", title: "The body has to be JSON",
-                detail: "Send Content-Type: application/json; for PATCH also application/merge-patch+json.")
+                detail:
+                    "Send Content-Type: application/json; PATCH also takes application/merge-patch+json, an import takes "
+                    + "application/x-ndjson.")
         case .nameServersFailed:
             self.init(
                 .serviceUnavailable, code: "name_servers_failed", title: "The domain could not be looked up",
                 detail: "The name servers failed or did not answer in time. Nothing was changed; try again.",
                 headers: [.retryAfter: "10"])
         case .tooLarge:
-            self.init(
-                .contentTooLarge, code: "too_large", title: "The request is too large", headers: [.connection: "close"])
+            self = .tooLarge
+            headers[.connection] = "close"
         case .unavailable(let retryAfter):
             self = .unavailable(retryAfter: retryAfter)
         case .rateLimited(let state):

@@ -51,16 +51,11 @@ struct AuditEventsEndpoint: Sendable {
         var filter = AuditLog.Filter()
         for name in (request.filters["type"] ?? "").split(separator: ",") {
             guard let type = AuditEventType(rawValue: String(name)) else {
-                throw .malformed("There is no such event type.")
+                throw .malformed("There is no such event type; types are words such as token.issued.")
             }
             filter.types.append(type)
         }
-        if let outcome = request.filters["outcome"] {
-            guard let known = AuditEvent.Outcome(rawValue: outcome) else {
-                throw .malformed("There is no such outcome.")
-            }
-            filter.outcome = known
-        }
+        filter.outcome = try request.word("outcome")
         filter.actor = request.filters["actor"]
         filter.client = request.filters["client"]
         filter.target = request.filters["target"]

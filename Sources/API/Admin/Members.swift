@@ -31,7 +31,9 @@ struct Members {
         let all =
             errors
             + unknown.map {
-                FieldError(pointer(to: $0), "unknown_member", "There is no such member here.")
+                FieldError(
+                    pointer(to: $0), "unknown_member",
+                    "There is no such member here; there are \(known.sorted().joined(separator: ", ")).")
             }
         if !all.isEmpty { throw .invalid(all) }
     }
@@ -55,22 +57,28 @@ struct Members {
     }
 
     mutating func time(_ name: String) -> Date? {
-        read(name, "a time as RFC 3339 writes it") { $0.string.flatMap(WireTime.parse) }
+        read(name, "a time such as 2027-01-31T12:00:00Z (RFC 3339)") { $0.string.flatMap(WireTime.parse) }
     }
 
     /// One of a closed set of words.
-    mutating func word<Word: RawRepresentable>(_ name: String, of type: Word.Type = Word.self) -> Word?
+    mutating func word<Word: RawRepresentable & CaseIterable>(_ name: String, of type: Word.Type = Word.self) -> Word?
     where Word.RawValue == String {
-        read(name, "one of the words this member knows") { $0.string.flatMap(Word.init(rawValue:)) }
+        read(name, "one of \(Self.list(type))") { $0.string.flatMap(Word.init(rawValue:)) }
     }
 
-    mutating func words<Word: RawRepresentable>(_ name: String, of type: Word.Type = Word.self) -> [Word]?
-    where Word.RawValue == String {
-        read(name, "an array of the words this member knows") { value in
+    mutating func words<Word: RawRepresentable & CaseIterable>(
+        _ name: String, of type: Word.Type = Word.self
+    ) -> [Word]? where Word.RawValue == String {
+        read(name, "an array of \(Self.list(type))") { value in
             guard let texts = value.strings else { return nil }
             let words = texts.compactMap(Word.init(rawValue:))
             return words.count == texts.count ? words : nil
         }
+    }
+
+    private static func list<Word: RawRepresentable & CaseIterable>(_ type: Word.Type) -> String
+    where Word.RawValue == String {
+        Word.allCases.map(\.rawValue).joined(separator: ", ")
     }
 
     /// An id; one of the wrong form is told from an unknown one by nobody.

@@ -60,7 +60,9 @@ struct ListRequest: Sendable {
         let values = form.values
         let known = names.union(["limit", "cursor"])
         guard form.repeated.isEmpty, form.all("resource").count <= 1, values.keys.allSatisfy(known.contains) else {
-            throw .malformed("The query holds a parameter twice, or one this list does not know.")
+            throw .malformed(
+                "The query holds a parameter twice, or one this list does not know; it knows "
+                    + known.sorted().joined(separator: ", ") + ".")
         }
         self.call = call
         filters = values.filter { names.contains($0.key) }
@@ -79,7 +81,9 @@ struct ListRequest: Sendable {
         ].joined(separator: "|")
         if let cursor = values["cursor"] {
             guard let position = call.cursors.open(cursor, for: list) else {
-                throw .malformed("This cursor was not made for this list.")
+                throw .malformed(
+                    "This cursor was not made for this list: send next_cursor as it came, with the same filters and the same "
+                        + "key, or begin without one.")
             }
             self.position = position
         } else {

@@ -102,7 +102,9 @@ struct PolicySimulationDocument {
         var after: Int?
         if let cursor {
             guard let position = call.cursors.open(cursor, for: name).flatMap({ Int($0) }) else {
-                throw AdminError.malformed("This cursor was not made for this simulation.")
+                throw AdminError.malformed(
+                    "This cursor was not made for this simulation: send next_cursor as it came, with the same body, or begin "
+                        + "without one.")
             }
             after = position
         }

@@ -55,12 +55,7 @@ struct UsersEndpoint: Sendable {
         var filter = UserStore.Filter()
         filter.email = request.filters["email"]
         filter.group = try request.id("group", of: GroupID.self)
-        if let word = request.filters["status"] {
-            guard let status = User.Status(rawValue: word) else {
-                throw AdminError.malformed("There is no such status.")
-            }
-            filter.status = status
-        }
+        filter.status = try request.word("status")
         guard let prefix = request.filters["q"] else {
             let rows = try await administration.users.list(request.page, where: filter, of: call.organization.id)
             return request.reply(rows, id: \.id.uuid, Self.json)

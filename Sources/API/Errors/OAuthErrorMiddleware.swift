@@ -70,8 +70,8 @@ struct OAuthErrorMiddleware: RouterMiddleware {
     private static func response(to error: HTTPError) -> Response {
         let description =
             switch error.status {
-            case .notFound: "There is nothing here."
-            case .methodNotAllowed: "This endpoint does not answer this method."
+            case .notFound: "There is nothing here: check the path and, behind /o/, the slug of the organization."
+            case .methodNotAllowed: "This endpoint does not answer this method; Allow names those it does."
             case .contentTooLarge: "The request is too large."
             default: "The request cannot be answered."
             }

@@ -43,7 +43,13 @@ struct Problem: Sendable {
         self.headers = headers
     }
 
-    static let notFound = Problem(.notFound, code: "not_found", title: "There is nothing here")
+    static let notFound = Problem(
+        .notFound, code: "not_found", title: "There is nothing here",
+        detail: "Check the path and every id in it. A key of one organization reaches nothing outside it.")
+
+    static let tooLarge = Problem(
+        .contentTooLarge, code: "too_large", title: "The request is too large",
+        detail: "A body has at most 1 MiB; an import 8 MiB and 10,000 lines of at most 16 KiB. Send it in parts.")
 
     static let internalError = Problem(
         .internalServerError, code: "internal_error", title: "Something went wrong on our side",
@@ -62,8 +68,10 @@ struct Problem: Sendable {
             switch error.status {
             case .notFound: .notFound
             case .methodNotAllowed:
-                Problem(.methodNotAllowed, code: "method_not_allowed", title: "This method is not allowed here")
-            case .contentTooLarge: Problem(.contentTooLarge, code: "too_large", title: "The request is too large")
+                Problem(
+                    .methodNotAllowed, code: "method_not_allowed", title: "This method is not allowed here",
+                    detail: "Use one of those that Allow names.")
+            case .contentTooLarge: .tooLarge
             case .notImplemented:
                 Problem(.notImplemented, code: "not_implemented", title: "This method is not known here")
             default: Problem(error.status, code: "bad_request", title: "The request cannot be answered")

@@ -16,7 +16,10 @@ struct TokenEndpoint: Sendable {
             let form = try await OAuthForm(request)
             try form.refuseRepeated()
             guard context.issuer.supports(grantType: try form.require("grant_type")) else {
-                throw OAuthError(.unsupportedGrantType, "This grant type is not supported here.")
+                throw OAuthError(
+                    .unsupportedGrantType,
+                    "This grant type is not supported here; grant_types_supported of the metadata names those that are."
+                )
             }
             let wanted = try TokenRequest(form)
             grant = wanted.grantType
@@ -68,7 +71,9 @@ extension TokenRequest {
         case "urn:ietf:params:oauth:grant-type:token-exchange":
             self = try .tokenExchange(form)
         default:
-            throw OAuthError(.unsupportedGrantType, "This grant type is not supported.")
+            throw OAuthError(
+                .unsupportedGrantType,
+                "This grant type is not supported; grant_types_supported of the metadata names those that are.")
         }
     }
 }

@@ -27,7 +27,8 @@ extension Administration {
         let moment = moment ?? Date(timeIntervalSince1970: (now.timeIntervalSince1970 * 1000).rounded(.up) / 1000)
         let beginning = try await accessHistory.beginning(of: organization)
         var checks = FieldChecks()
-        checks.require(moment <= now + 0.001, "/at", "out_of_range", "This moment is yet to come.")
+        checks.require(
+            moment <= now + 0.001, "/at", "out_of_range", "This moment is yet to come; leave it out for now.")
         checks.require(
             beginning.map { $0 <= moment } ?? false, "/at", "out_of_range",
             "The history of this organization begins later: \(beginning.map { "\($0.ISO8601Format())" } ?? "now").")

@@ -30,7 +30,8 @@ extension Administration {
             updatedAt: now)
         return try await administer(organization.id, by: administrator) { transaction in
             guard try await organizations.insert(organization, in: transaction) else {
-                throw AdminError.conflict("This slug is taken, or was once; slugs are never used twice.")
+                throw AdminError.conflict(
+                    "This slug is taken, or was once; slugs are never used twice. Choose another.")
             }
             for key in keys { try await signingKeys.insert(key, in: transaction) }
             _ = try await policies.insert(everyoneReads, of: organization.id, in: transaction)

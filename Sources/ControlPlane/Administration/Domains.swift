@@ -20,7 +20,9 @@ extension Administration {
         _ text: String, to organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<Domain> {
         guard let name = EmailAddress("postmaster@\(text)")?.domain, name == text.lowercased() else {
-            throw AdminError.invalid([FieldError("/domain", "invalid", "This is not a domain name.")])
+            throw AdminError.invalid([
+                FieldError("/domain", "invalid", "Write a domain name such as example.com, without scheme, @ and path.")
+            ])
         }
         guard !PublicMailDomains.contain(name) else {
             throw AdminError.invalid([

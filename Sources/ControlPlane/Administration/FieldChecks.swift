@@ -26,7 +26,7 @@ struct FieldChecks {
     /// - Returns: the address in the spelling that is stored.
     mutating func email(_ text: String, _ pointer: String) -> String {
         guard let address = EmailAddress(text) else {
-            add(FieldError(pointer, "invalid", "This is not a plain e-mail address."))
+            add(FieldError(pointer, "invalid", "This is not a plain e-mail address, such as name@example.com."))
             return text
         }
         return address.description

@@ -90,7 +90,9 @@ extension Administration {
             authoritativeDomains: domains, version: 1, createdAt: administrator.now, updatedAt: administrator.now)
         return try await administer(organization.id, by: administrator) { transaction in
             guard try await providers.insert(record, of: organization.id, in: transaction) else {
-                throw AdminError.conflict("This upstream project and organization is in use by an identity provider.")
+                throw AdminError.conflict(
+                    "This upstream project and organization is in use by an identity provider. Use that one, or have a "
+                        + "platform administrator delete it.")
             }
             return AdminChange(
                 value: record, type: .identityProviderCreated, target: record.auditTarget,
@@ -205,7 +207,7 @@ extension Administration {
             try await organizations.domains(of: organization).filter { $0.status == .verified }.map(\.name))
         checks.require(
             verified.isSuperset(of: domains), "/authoritative_domains", "not_verified",
-            "Each must be a verified domain of this organization.")
+            "Each must be a verified domain of this organization: POST …/domains, then …/domains/NAME:verify.")
     }
 }
 

@@ -189,7 +189,7 @@ extension AdminError {
 extension KeyError {
     fileprivate var inPlainWords: String {
         switch self {
-        case .malformed: "This is not one key in PEM."
+        case .malformed: "This is not one key in PEM, with its BEGIN and END lines and its line ends (\\n in JSON)."
         case .encrypted: "The key is encrypted; decrypt it first."
         case .unsupported: "Only RSA, EC P-256 and Ed25519 keys are supported."
         case .weak: "The key is too weak: RSA needs 2048 to 4096 bits and an exponent of at least 65537."

@@ -17,7 +17,10 @@ extension FieldChecks {
             "Name \(count.lowerBound) to \(count.upperBound) scopes.")
         for (index, text) in scopes.enumerated() {
             guard let scope = AdminScope(rawValue: text) else {
-                add(FieldError("\(pointer)/\(index)", "unknown_scope", "There is no such scope."))
+                add(
+                    FieldError(
+                        "\(pointer)/\(index)", "unknown_scope",
+                        "There is no such scope; scopes are * and words such as users:read."))
                 continue
             }
             require(
@@ -34,7 +37,8 @@ extension FieldChecks {
         require(cidrs.count <= 64, pointer, "too_many", "Name at most 64 address ranges.")
         for (index, range) in cidrs.enumerated() {
             require(
-                AddressRange(range) != nil, "\(pointer)/\(index)", "invalid", "This is not an address or a CIDR range.")
+                AddressRange(range) != nil, "\(pointer)/\(index)", "invalid",
+                "Write an address, or a range whose other bits are 0, such as 203.0.113.0/24.")
         }
         if cidrs.isEmpty { anyAddress(pointer, givenBy: administrator) }
         guard let limits = administrator.key?.cidrs, !limits.isEmpty else { return }
@@ -54,7 +58,7 @@ extension FieldChecks {
 
     /// When a credential ends; nil: never.
     mutating func end(_ end: Date?, _ pointer: String, givenBy administrator: Administrator) {
-        if let end { require(end > administrator.now, pointer, "past", "This moment is over.") }
+        if let end { require(end > administrator.now, pointer, "past", "This moment is over; name one to come.") }
         guard let limit = administrator.key?.expiresAt else { return }
         require(
             end.map { $0 <= limit } ?? false, pointer, FieldError.exceedsMaker,

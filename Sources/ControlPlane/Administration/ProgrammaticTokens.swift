@@ -182,7 +182,9 @@ extension Administration {
         for (index, scope) in wanted.scopes.enumerated() where !decision.granted.contains(scope) {
             let rule = decision.findings.first { $0.scope == scope }?.rule ?? "unknown_scope"
             checks.add(
-                FieldError("/scopes/\(index)", "not_allowed", "Policy does not give them this scope (\(rule))."))
+                FieldError(
+                    "/scopes/\(index)", "not_allowed",
+                    "Policy does not give them this scope (\(rule)); scope-policies:evaluate says why."))
         }
         // A token never outlives what gives it its scopes: servers that verify offline would not hear of it.
         let end = policy.lapse(of: decision.effective, for: request, after: now, before: expiresAt) ?? expiresAt

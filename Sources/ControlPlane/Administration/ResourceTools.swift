@@ -186,7 +186,10 @@ extension ToolDiscovery.Failure {
     fileprivate var fieldError: FieldError {
         switch self {
         case .refused: FieldError("", "refused", "The resource's URI may not be reached from here.")
-        case .unreachable: FieldError("", "unreachable", "The resource's server does not answer.")
+        case .unreachable:
+            FieldError(
+                "", "unreachable",
+                "The resource's server does not answer. Is it running, and can this server reach its URI?")
         case .unauthorized:
             FieldError("/token", "unauthorized", "The resource's server wants a token that it takes: send one here.")
         case .status(let status):

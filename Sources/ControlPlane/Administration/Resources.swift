@@ -74,7 +74,9 @@ extension Administration {
     func insert(_ resource: Resource, by administrator: Administrator) async throws -> Administered<Resource> {
         try await administer(resource.owner, by: administrator) { transaction in
             guard try await resources.insert(resource, in: transaction) else {
-                throw AdminError.conflict("A resource with this URI is registered.")
+                throw AdminError.conflict(
+                    "A resource with this URI is registered. If the list of resources shows it, :enable it; else a platform "
+                        + "administrator can say more.")
             }
             return AdminChange(
                 value: resource, type: .resourceCreated, target: resource.auditTarget,

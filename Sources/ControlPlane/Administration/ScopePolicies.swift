@@ -232,7 +232,7 @@ extension FieldChecks {
             for (index, range) in ranges.enumerated() {
                 require(
                     AddressRange(range) != nil, "/conditions/ip_ranges/\(index)", "invalid",
-                    "This is not an address or a CIDR range.")
+                    "Write an address, or a range whose other bits are 0, such as 203.0.113.0/24.")
             }
         }
         if let age = conditions.maxAuthAgeSeconds {

@@ -35,7 +35,7 @@ struct Place: Sendable {
             hinted.append(found)
         }
         guard Set(hinted.map(\.organization.id)).count <= 1, hinted.allSatisfy({ $0.mayUse(resource) }) else {
-            throw unknown
+            throw OAuthError.resourceUnknown
         }
         return Place(resource: resource, organization: hinted.first)
     }
@@ -60,12 +60,10 @@ struct Place: Sendable {
             let owner = try await flow.catalog.snapshot(of: route.owner), owner.organization.status == .active,
             let found = owner.resources.first(where: { $0.id == route.resource }), found.status == .active,
             found.acceptedIssuers.contains(.platform)
-        else { throw unknown }
+        else { throw OAuthError.resourceUnknown }
         return (found, owner)
     }
 
-    private static let unknown = OAuthError(
-        .invalidTarget, "This issuer does not issue tokens for the requested resource.", reason: "resource_unknown")
 }
 
 /// The domain of an e-mail address, lower case; nil for what is no address.

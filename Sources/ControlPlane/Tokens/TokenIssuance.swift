@@ -236,9 +236,7 @@ package struct TokenIssuance: Sendable {
             return standard
         }
         guard let found = issuer.resource(at: named) else {
-            throw OAuthError(
-                .invalidTarget, "This issuer does not issue tokens for the requested resource.",
-                reason: "resource_unknown")
+            throw OAuthError.resourceUnknown
         }
         return found
     }
