@@ -80,6 +80,30 @@ package struct VerifiedIdentity: Sendable, Equatable {
     }
 }
 
+/// What an administrator has to mend before anybody can sign in; the words are those of `reason` in events.
+package enum Misconfiguration: String, Sendable {
+    /// No active identity provider signs people in.
+    case noProvider = "provider_missing"
+    case disabled = "provider_disabled"
+    /// One that is not made for pages, or that this release cannot use.
+    case unsupportedKind = "provider_kind_unsupported"
+    case noOrganization = "provider_organization_missing"
+    case noSecret = "provider_secret_missing"
+    /// Sealed under a master key that this server does not have.
+    case unreadableSecret = "provider_secret_unreadable"
+    case projectID = "provider_project_id_malformed"
+    /// Anybody can open a test project; only a server in development takes one.
+    case testProject = "provider_test_project"
+    case baseURL = "provider_base_url_unusable"
+    case rejectedCredentials = "provider_rejects_credentials"
+    /// B2B in place of consumer, or the other way round.
+    case otherKindOfProject = "provider_project_of_other_kind"
+    case unknownOrganization = "provider_organization_unknown"
+    case wantsCaptcha = "provider_wants_captcha"
+    case forbidsCodes = "provider_forbids_codes"
+    case forbidsCall = "provider_forbids_call"
+}
+
 /// Why nobody was signed in. Texts are fixed; nothing a provider answered is in them.
 package enum SignInError: Error, Sendable, Equatable {
     case wrongCode
@@ -94,7 +118,7 @@ package enum SignInError: Error, Sendable, Equatable {
     /// The provider does not answer, or is left alone after failing repeatedly.
     case unavailable(retryAfter: Duration?)
     /// Nobody can sign in until an administrator mends the configuration.
-    case misconfigured(String)
+    case misconfigured(Misconfiguration)
     case refused(String)
 
     /// The machine's word for it in events.
@@ -106,7 +130,7 @@ package enum SignInError: Error, Sendable, Equatable {
         case .notAdmitted: "not_admitted"
         case .additionalFactorRequired: "additional_factor_required"
         case .unavailable: "provider_unavailable"
-        case .misconfigured: "provider_misconfigured"
+        case .misconfigured(let what): what.rawValue
         case .refused: "refused"
         }
     }

@@ -52,31 +52,31 @@ package struct IdentityProviders: Sendable {
     package func provider(
         _ record: IdentityProviderRecord, of organization: Organization
     ) throws(SignInError) -> any IdentityProvider {
-        guard record.status == .active else { throw .misconfigured("The identity provider is disabled.") }
+        guard record.status == .active else { throw .misconfigured(.disabled) }
         switch record.kind {
         case .stytchB2B:
             guard let upstream = record.configuration.upstreamOrganization, !upstream.isEmpty else {
-                throw .misconfigured("The Stytch organization is not set.")
+                throw .misconfigured(.noOrganization)
             }
             return StytchB2B(api: try api(record, organization), organization: upstream)
         case .stytchConsumer:
             return StytchConsumer(api: try api(record, organization))
         case .trustedIssuer:
-            throw .misconfigured("A trusted issuer signs nobody in here.")
+            throw .misconfigured(.unsupportedKind)
         case .oidc:
-            throw .misconfigured("This release cannot sign people in through OpenID Connect.")
+            throw .misconfigured(.unsupportedKind)
         }
     }
 
     private func api(
         _ record: IdentityProviderRecord, _ organization: Organization
     ) throws(SignInError) -> StytchAPI {
-        guard let sealed = record.sealedSecret else { throw .misconfigured("The Stytch project secret is not set.") }
+        guard let sealed = record.sealedSecret else { throw .misconfigured(.noSecret) }
         let secret: [UInt8]
         do {
             secret = try secrets.open(sealed, of: organization, .providerSecret(record.id))
         } catch {
-            throw .misconfigured("The Stytch project secret cannot be opened.")
+            throw .misconfigured(.unreadableSecret)
         }
         return StytchAPI(
             record: record, secret: Secret(String(decoding: secret, as: UTF8.self)),

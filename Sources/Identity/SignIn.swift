@@ -108,7 +108,7 @@ package struct SignIn: Sendable {
 
     private func decide(_ attempt: Attempt, _ transaction: PostgresTransaction) async throws -> ResolvedIdentity {
         let standing = try await store.standing(of: attempt, transaction)
-        guard standing.isActive else { throw SignInError.misconfigured("The identity provider is disabled.") }
+        guard standing.isActive else { throw SignInError.misconfigured(.disabled) }
         let linked = try await store.user(of: attempt.identity.key, in: attempt.organization.id, transaction)
         var user = try await find(linked, attempt, transaction)
         if let known = user {

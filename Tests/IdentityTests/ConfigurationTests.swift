@@ -76,11 +76,11 @@ import Testing
             }
         }
         #expect(reason { _ in } == nil)
-        #expect(reason { $0.status = .disabled } == "provider_misconfigured")
-        #expect(reason { $0.kind = .oidc } == "provider_misconfigured")
-        #expect(reason { $0.kind = .stytchB2B } == "provider_misconfigured")
-        #expect(reason { $0.sealedSecret = nil } == "provider_misconfigured")
-        #expect(reason { $0.sealedSecret = foreign } == "provider_misconfigured")
+        #expect(reason { $0.status = .disabled } == "provider_disabled")
+        #expect(reason { $0.kind = .oidc } == "provider_kind_unsupported")
+        #expect(reason { $0.kind = .stytchB2B } == "provider_organization_missing")
+        #expect(reason { $0.sealedSecret = nil } == "provider_secret_missing")
+        #expect(reason { $0.sealedSecret = foreign } == "provider_secret_unreadable")
     }
 }
 

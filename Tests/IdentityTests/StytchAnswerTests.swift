@@ -209,9 +209,10 @@ import Testing
             (429, "user_lock_limit_reached", "too_many_attempts"), (429, "too_many_requests", "provider_unavailable"),
             (400, "email_jit_provisioning_not_allowed", "not_admitted"),
             (400, "invalid_email_for_jit_provisioning", "not_admitted"),
-            (401, "unauthorized_credentials", "provider_misconfigured"),
-            (404, "organization_not_found", "provider_misconfigured"),
-            (403, "organization_suspended", "provider_misconfigured"), (403, "never_seen", "provider_misconfigured"),
+            (401, "unauthorized_credentials", "provider_rejects_credentials"),
+            (404, "organization_not_found", "provider_organization_unknown"),
+            (403, "organization_suspended", "provider_organization_unknown"),
+            (403, "never_seen", "provider_forbids_call"),
             (500, "internal_server_error", "provider_unavailable"), (400, "never_seen", "refused"),
         ])
     func finishing(status: Int, type: String, reason: String) throws {
@@ -225,9 +226,9 @@ import Testing
             (400, "email_jit_provisioning_not_allowed", nil), (400, "invalid_email_for_jit_provisioning", nil),
             (404, "member_not_found", nil), (404, "email_not_found", nil), (429, "user_lock_limit_reached", nil),
             (429, "too_many_requests", nil), (400, "never_seen", nil), (404, "never_seen", nil),
-            (400, "invalid_email", "refused"), (401, "unauthorized_credentials", "provider_misconfigured"),
-            (404, "organization_not_found", "provider_misconfigured"),
-            (400, "operation_restricted_by_organization_auth_methods", "provider_misconfigured"),
+            (400, "invalid_email", "refused"), (401, "unauthorized_credentials", "provider_rejects_credentials"),
+            (404, "organization_not_found", "provider_organization_unknown"),
+            (400, "operation_restricted_by_organization_auth_methods", "provider_forbids_codes"),
             (503, "internal_server_error", "provider_unavailable"),
         ] as [(Int, String, String?)])
     func starting(status: Int, type: String, reason: String?) throws {

@@ -196,13 +196,13 @@ import Testing
         let project = try await SandboxProject("consumer")
         let error = await refusal(
             of: try provider(.stytchConsumer, project, secret: "not-the-secret"), start: "ada@acme.example")
-        #expect(error?.reason == "provider_misconfigured")
+        #expect(error?.reason == "provider_rejects_credentials")
         #expect(!String(reflecting: error).contains("not-the-secret"))
         let other = await refusal(of: try provider(.stytchB2B, project), start: "ada@acme.example")
-        #expect(other?.reason == "provider_misconfigured")
+        #expect(other?.reason == "provider_project_of_other_kind")
         let absent = try await SandboxProject("b2b")
         let noOrganization = await refusal(of: try provider(.stytchB2B, absent), start: "ada@acme.example")
-        #expect(noOrganization?.reason == "provider_misconfigured")
+        #expect(noOrganization?.reason == "provider_organization_unknown")
     }
 
     @Test(

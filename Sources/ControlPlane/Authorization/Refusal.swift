@@ -118,8 +118,10 @@ extension MessagePage {
     static func misconfigured(_ organization: String) -> MessagePage {
         MessagePage(
             kind: .unavailable, title: "Sign-in is not set up correctly",
-            explanation: "The identity provider of \(organization) refused this server's credentials or settings.",
-            advice: "An administrator has to mend the identity provider's settings; the audit log names the reason.",
+            explanation:
+                "Nobody can sign in at \(organization) yet: its identity provider is missing, or refuses this server.",
+            advice:
+                "An administrator of \(organization) can mend that: login.failed in its audit log names the reason.",
             errorCode: "temporarily_unavailable")
     }
 }

@@ -329,7 +329,7 @@ extension AuthorizationFlow {
         let live = organization.identityProviders.filter { $0.status == .active && $0.kind != .trustedIssuer }
         let domain = mailDomain(of: email) ?? ""
         guard let record = live.first(where: { $0.authoritativeDomains.contains(domain) }) ?? live.first else {
-            throw SignInError.misconfigured("no active identity provider")
+            throw SignInError.misconfigured(.noProvider)
         }
         return (record, try providers.provider(record, of: organization.organization))
     }

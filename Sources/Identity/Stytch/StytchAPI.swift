@@ -47,21 +47,21 @@ struct StytchAPI: Sendable {
         let project = configuration.projectID
         let isTest = project.hasPrefix("project-test-")
         guard isTest || project.hasPrefix("project-live-"), isPlain(project) else {
-            throw .misconfigured("The Stytch project id must begin with project-live- or project-test-.")
+            throw .misconfigured(.projectID)
         }
         guard !isTest || settings.allowTestProjects else {
             // Stytch publishes an address and a code that open every test project.
-            throw .misconfigured("A Stytch test project cannot sign people in here.")
+            throw .misconfigured(.testProject)
         }
         if let replacement = settings.stytchBaseURL {
             guard let url = url(replacement), url.isLoopback else {
-                throw .misconfigured("The replacement for Stytch's API must be a loopback URL without a path.")
+                throw .misconfigured(.baseURL)
             }
             return withoutSlash(replacement)
         }
         if let own = configuration.baseURL {
             guard let url = url(own), url.scheme == .https || url.isLoopback && settings.allowTestProjects else {
-                throw .misconfigured("The Stytch base URL must be an https URL without a path.")
+                throw .misconfigured(.baseURL)
             }
             return withoutSlash(own)
         }

@@ -9,7 +9,7 @@ extension SignInError {
         // A limit that names an address names a known one, and its earlier code still counts.
         case .error("too_many_requests", _, _): nil
         case .error("operation_restricted_by_organization_auth_methods", _, _):
-            .misconfigured("The organization's Stytch settings do not allow codes by e-mail.")
+            .misconfigured(.forbidsCodes)
         default: common(failure)
         }
     }
@@ -34,21 +34,21 @@ extension SignInError {
     private static func common(_ failure: StytchAPI.Failure) -> SignInError? {
         switch failure {
         case .unavailable(let retryAfter): return .unavailable(retryAfter: retryAfter)
-        case .unusableURL: return .misconfigured("The Stytch base URL cannot be used.")
+        case .unusableURL: return .misconfigured(.baseURL)
         case .error(let type, let status, _):
             switch type {
             case "unauthorized_credentials", "unauthorized_credentials_homepage", "invalid_project_id_authentication",
                 "unauthorized_project_id_test", "unauthorized_project_id_live":
-                return .misconfigured("Stytch does not accept the project's id and secret.")
+                return .misconfigured(.rejectedCredentials)
             case "invalid_b2b_endpoint", "invalid_consumer_endpoint":
-                return .misconfigured("The Stytch project is of the other kind (B2B or consumer).")
+                return .misconfigured(.otherKindOfProject)
             case "organization_not_found", "organization_suspended":
-                return .misconfigured("The Stytch project has no such active organization.")
+                return .misconfigured(.unknownOrganization)
             case "captcha_required", "captcha_failed":
-                return .misconfigured("The Stytch project wants a CAPTCHA for calls by servers.")
+                return .misconfigured(.wantsCaptcha)
             default:
                 // Who asks is decided before for whom: an unknown refusal of that class is about the project.
-                return status == 403 ? .misconfigured("Stytch forbids the call.") : nil
+                return status == 403 ? .misconfigured(.forbidsCall) : nil
             }
         }
     }
