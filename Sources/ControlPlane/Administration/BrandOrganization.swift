@@ -98,7 +98,8 @@ extension FieldChecks {
             let ratio = (color.contrast(with: worst) * 100).rounded(.down) / 100
             require(
                 false, pointer, "low_contrast",
-                "Links and buttons have to stand out by 4.5 to 1 (WCAG AA); on \(worst) this is \(ratio) to 1.")
+                "Links and buttons have to stand out by 4.5 to 1 (WCAG AA); on \(worst) this is \(ratio) to 1. A "
+                    + (pointer.hasSuffix("dark") ? "lighter" : "darker") + " one does.")
         }
         return color
     }

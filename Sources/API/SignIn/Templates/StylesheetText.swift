@@ -32,7 +32,7 @@ extension Templates {
         }
         .brand span { color: var(--ink); min-width: 0; }
         .brand small { display: block; font-weight: 400; }
-        .brand img { flex: none; width: 2.5rem; height: 2.5rem; object-fit: contain; border-radius: .4rem; }
+        .brand img { flex: none; width: 2.5rem; height: 2.5rem; object-fit: contain; border-radius: .4rem; filter: drop-shadow(0 0 1px var(--soft)); }
         main {
           width: 100%; max-width: 28rem; flex: 1; padding: 1.5rem 1.25rem 2rem; background: var(--card);
           border-top: 1px solid var(--line);
@@ -46,6 +46,7 @@ extension Templates {
         h2 { margin: 0 0 .5rem; font-size: .95rem; font-weight: 650; }
         p { margin: 0 0 .75rem; }
         a { color: var(--accent); text-underline-offset: .18em; }
+        main a:not(.button) { display: inline-block; padding: .2rem 0; }
         code { font: .86em/1.4 ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, monospace; }
         small { font-size: .875rem; font-weight: 400; color: var(--soft); }
         .strong { font-weight: 650; color: var(--ink); }
