@@ -415,3 +415,22 @@ def test_stranger(deployment, client, evidence):
             plain = page.text.replace(person.email, "PERSON")
             pages.append(re.sub(r"[A-Za-z0-9_-]{43}", "RANDOM", plain))
     assert len(set(pages)) == 1
+
+
+def test_a_server_that_is_not_enabled(deployment, admin, client, evidence):
+    """R-24: who asks for a shared server that their organization did not enable sees what a stranger sees, and gets no mail;
+    the organization's log says why."""
+    resource = admin.post("/v1/resources", {"uri": "https://closed.example/mcp", "name": "Closed", "scopes": ["read"]})
+    person = deployment.person("gus")
+    mails = len(person.outbox.messages(person.email))
+    try:
+        with Walk(deployment, person) as browser:
+            first = browser.get(deployment.platform.url_for(client, resource=resource["uri"]))
+            page = browser.send(first, source())
+            assert "Check your mail" in text_of(page) and forms_of(page)[0].named("code")
+            asked = next(reply for reply in browser.replies if reply.request.method == "POST")
+    finally:
+        admin.send("DELETE", f"/v1/resources/{resource['id']}", headers={"if-match": "*"})
+    assert len(person.outbox.messages(person.email)) == mails
+    (event,) = evidence.of(asked, deployment.organizations["globex"], type="login.failed")
+    assert event["reason"] == "resource_not_enabled"

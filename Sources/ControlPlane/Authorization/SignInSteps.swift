@@ -23,7 +23,7 @@ extension AuthorizationFlow {
         default: return AuthorizationReply(try await page(of: held, visit))
         }
         let resource = try await sceneIfAny(held, visit)?.resource
-        let chosen = try await organization(of: transaction, typed: typed, email: email, using: resource)
+        let chosen = try await organization(of: transaction, typed: typed, email: email, using: resource, visit)
         if useSession, !transaction.mustSignIn, let chosen,
             let session = try await session(at: chosen.organization.id, visit)
         {
@@ -42,7 +42,8 @@ extension AuthorizationFlow {
 
     /// The organization the person signs in to; nil where what they typed names none that may use the resource, or two.
     private func organization(
-        of transaction: AuthorizationTransaction, typed: String?, email: String?, using resource: Resource?
+        of transaction: AuthorizationTransaction, typed: String?, email: String?, using resource: Resource?,
+        _ visit: Visit
     ) async throws -> TenantSnapshot? {
         if let fixed = transaction.organization {
             return try await catalog.snapshot(of: fixed)
@@ -55,9 +56,16 @@ extension AuthorizationFlow {
         if let domain = email.flatMap(mailDomain(of:)), let found = try await organization(ofDomain: domain) {
             named.append(found)
         }
-        guard let first = named.first, named.allSatisfy({ $0.organization.id == first.organization.id }),
-            resource.map(first.mayUse) ?? true
-        else { return nil }
+        guard let first = named.first, named.allSatisfy({ $0.organization.id == first.organization.id }) else {
+            return nil
+        }
+        guard resource.map(first.mayUse) ?? true else {
+            // The page tells nobody. Without a word in the log its administrators would look in vain.
+            try await refuse(
+                .loginFailed, in: first.organization.id, reason: "resource_not_enabled", actor: .anonymous, client: nil,
+                visit)
+            return nil
+        }
         return first
     }
 
