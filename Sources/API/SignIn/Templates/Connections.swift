@@ -13,10 +13,9 @@ extension Templates {
         {{#connections}}
         <section class="connection" aria-labelledby="{{heading}}">
         <div class="ask"><span class="initial" aria-hidden="true">{{initial}}</span>
-        <h2 id="{{heading}}"><bdi>{{client}}</bdi></h2></div>
+        <h2 id="{{heading}}"><bdi>{{client}}</bdi> at <bdi>{{resourceName}}</bdi></h2></div>
         <dl class="facts">
-        <div><dt>Server</dt><dd><bdi>{{resourceName}}</bdi></dd></div>
-        {{#resourceURI}}<div><dt>Its address</dt><dd class="address"><bdi>{{.}}</bdi></dd></div>
+        {{#resourceURI}}<div><dt>Server</dt><dd class="address"><bdi>{{.}}</bdi></dd></div>
         {{/resourceURI}}
         {{#clientHost}}<div><dt>Application at</dt><dd class="address"><bdi>{{.}}</bdi></dd></div>
         {{/clientHost}}
