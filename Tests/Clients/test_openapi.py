@@ -22,7 +22,10 @@ import pytest
 from conftest import REPOSITORY, ops
 from described import Description
 from gatehouse_demo.admin import Admin
+from gatehouse_demo.chatgpt import claims
+from gatehouse_demo.pages import Person
 from gatehouse_demo.stack import Ports, Stack
+from oauth import Issuer
 from openapi_spec_validator import validate
 
 EXAMPLES = int(os.environ.get("GATEHOUSE_SCHEMATHESIS_EXAMPLES", "0"))
@@ -60,23 +63,52 @@ def test_the_reference_page(deployment, document):
             assert f'id="{operation["operationId"]}"' in reply.text
 
 
-def calls(text: str) -> list[list[str]]:
-    """The words of every `call …` in the shell blocks of a Markdown text."""
+def statements(text: str) -> list[str]:
+    """The statements in the shell blocks of a Markdown text."""
     found = []
     for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.M | re.S):
         line = ""
         for part in block.splitlines():
-            line += part.strip() + " "
+            line += part.strip() + "\n"
             try:
-                words = shlex.split(line, comments=True)
+                shlex.split(line, comments=True)
             except ValueError:
                 continue   # a quoted body goes on over lines
-            if "|" in words:
-                words = words[words.index("|") + 1:]
-            if words[:1] == ["call"]:
-                found.append(words[1:words.index(">")] if ">" in words else words[1:])
+            found.append(line)
             line = ""
     return found
+
+
+def calls(text: str) -> list[list[str]]:
+    """The words of every `call …` among them, and of every `export X=$(made …)`."""
+    found = []
+    for line in statements(text):
+        words = shlex.split(re.sub(r"^export \w+=\$\(made (.*)\)\n$", r"call \1", line, flags=re.S), comments=True)
+        if "|" in words:
+            words = words[words.index("|") + 1:]
+        if words[:1] == ["call"]:
+            found.append(words[1:words.index(">")] if ">" in words else words[1:])
+    return found
+
+
+def test_a_second_organization_as_pasted(deployment):
+    """Design 4.10: what docs/api.md says about a second organization, pasted as it stands, is answered without an error, and
+    somebody of it connects."""
+    text = (REPOSITORY / "docs" / "api.md").read_text()
+    shown = statements(text[:text.index("## People in bulk")])
+    shown = [line for line in shown if "…" not in "".join(shlex.split(line, comments=True))]
+    script = "".join(shown).replace("export P=http://localhost:8001", f"export P={deployment.stack.url}")
+    script = script.replace("http://localhost:8004", deployment.stack.sandbox_url)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], env={**os.environ, "KEY": deployment.stack.admin_key}, capture_output=True, text=True,
+        timeout=120)
+    replies = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith("{")]
+    assert done.returncode == 0 and len(replies) >= 12, done.stderr
+    assert not [reply for reply in replies if "type" in reply and "request_id" in reply]
+    issuer = Issuer(f"{deployment.stack.url}/o/northwind", "https://mcp.northwind.example/mcp")
+    person = Person("nora@northwind.example", "northwind", deployment.person("alice").outbox)
+    code = issuer.code(person, scope="write")
+    assert claims(issuer.redeem(code).json()["access_token"])["scope"] == "read write"
 
 
 def test_the_calls_of_the_documentation(deployment, document):
@@ -86,7 +118,9 @@ def test_the_calls_of_the_documentation(deployment, document):
     shown = calls(text)
     assert len(shown) > 30
     for words in shown:
-        words = [word.replace("$O", "/v1/organizations/globex").replace("$P", "") for word in words]
+        words = [word.replace("$O", "/v1/organizations/globex").replace("$PROJECT", "project-test-x") for word in words]
+        words = [word.replace("$SECRET", "x").replace("$P", "") for word in words]
+        words = [word.replace("$U", "usr_…").replace("$R", "res_…") for word in words]
         words = [re.sub(r"\b([a-z]{3})_[A-Z]*…", lambda match: match[1] + "_" + "0" * 25 + "1", word) for word in words]
         method, body, target, headers = None, None, None, {}
         rest = iter(words)
