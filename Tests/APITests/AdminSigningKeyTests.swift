@@ -113,6 +113,29 @@ import Testing
         }
     }
 
+    @Test("a key made here is none to import, and one that comes for two resources at once is taken once", .tags(.race))
+    func ownKeys() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let resources = [
+                try await Self.resource(server, tenant, .es256), try await Self.resource(server, tenant, .es256),
+            ]
+            let rows = try await server.done(.get, "\(tenant.path)/signing-keys", key: tenant.key).rows
+            let made = try #require(rows.first { $0["algorithm"]?.string == "ES256" }?["public_key"]?.string)
+            #expect(try await Self.importKey(server, tenant, resources[0], "public_key", made).status == 409)
+            let key = try SigningKey.generate(.es256)
+            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                for resource in resources {
+                    group.addTask {
+                        try await Self.importKey(server, tenant, resource, "public_key", key.publicKey.pem).status
+                    }
+                }
+                return try await group.reduce(into: []) { $0.append($1) }.sorted()
+            }
+            #expect(statuses == [201, 409])
+        }
+    }
+
     @Test("a new key is published first, and signs after every cache has it (RFC 7517 §5, §3.6)", .tags(.admin, .race))
     func rotation() async throws {
         try await AdminServer.run { server in

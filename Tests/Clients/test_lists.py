@@ -1,6 +1,6 @@
 """Lists of large organizations: every page comes from an index, however many rows and tenants there are (design 4.4, 6).
 
-Small here; `ops/proof lists` makes 10,000 organizations and a million users, and holds the pages to their time.
+Small here; `ops/proof lists` makes 10,000 organizations and a million users, and holds the pages to their time in the server.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import os
 import re
 import time
 
+import httpx
 import pytest
 from gatehouse_demo.admin import Admin
-from evidence import Evidence
-from test_walls import psql, statements
+from evidence import Evidence, uuid_of
+from test_walls import astray, explained, psql, statements
 
 ORGANIZATIONS = int(os.environ.get("GATEHOUSE_LISTS_ORGANIZATIONS", "200"))
 USERS = int(os.environ.get("GATEHOUSE_LISTS_USERS", "20000"))
@@ -57,10 +58,11 @@ def largest(deployment, platform):
         "name": "Listed", "redirect_uris": ["https://listed.example/cb"]})
     made = platform.post("/v1/organizations", {"slug": f"lists-{time.time_ns() % 10**9}", "name": "Largest"})
     group = platform.post(f"/v1/organizations/{made['id']}/groups", {"name": "everybody"})
+    role = platform.post(f"/v1/organizations/{made['id']}/roles", {"name": "everybody", "admin_scopes": ["users:read"]})
     own = platform.post(f"/v1/organizations/{acme}/groups", {"name": f"lists {time.time_ns()}"})
     tenant = evidence.sql(f"SELECT organization_id FROM organization WHERE slug = '{made['slug']}'")
     theirs = evidence.sql("SELECT organization_id FROM organization WHERE slug = 'acme'")
-    group_id = evidence.sql(f"SELECT id FROM \"group\" WHERE organization_id = '{tenant}'")
+    group_id, role_id = uuid_of(group["id"]), uuid_of(role["id"])
     source, each = f"organization_id = '{theirs}'", max(1, (USERS - LARGEST) // ORGANIZATIONS)
     org = {"organization_id": f"'{tenant}'"}
     id_, user = fake("0001", "n"), fake("0002", "n")
@@ -77,6 +79,15 @@ def largest(deployment, platform):
         copies('"group"', source, str(LARGEST), **org, id=id_, name="'group ' || n", external_id="NULL::text"),
         f"""INSERT INTO group_member (organization_id, group_id, user_id, added_at)
             SELECT '{tenant}', '{group_id}', {user}, now() FROM generate_series(1, {LARGEST}) AS n;""",
+        f"""INSERT INTO role_binding (organization_id, role_id, principal_id, user_id, created_by, created_at)
+            SELECT '{tenant}', '{role_id}', {user}, {user}, 'tests', now() FROM generate_series(1, {LARGEST}) AS n;""",
+        f"""INSERT INTO programmatic_token (organization_id, id, name, user_id, issuer_organization_id, resource_id,
+                signing_key_id, scope, created_by, created_at, expires_at)
+            SELECT '{tenant}', {id_}, 'listed', {user}, '{tenant}', {id_}, {id_}, '{{read}}', 'tests', now(),
+                now() + interval '1 day' FROM generate_series(1, {LARGEST}) AS n;""",
+        f"""INSERT INTO operation (organization_id, id, kind, status, total, done, outcomes, created_by, created_at, finished_at)
+            SELECT '{tenant}', {id_}, 'users.import', 'succeeded', {LARGEST}, {LARGEST}, '{{}}', 'tests', now(), now()
+              FROM generate_series(1, {LARGEST}) AS n;""",
         copies("client", source, str(LARGEST), **org, id=id_, document_url="NULL::text", expires_at="NULL::timestamptz"),
         copies("client_admission", source, str(LARGEST), **org, client_id=id_, registry_organization_id=f"'{tenant}'"),
         copies('"grant"', source, str(LARGEST), **org, id=id_, user_id=user),
@@ -85,84 +96,98 @@ def largest(deployment, platform):
         copies("audit_event", source, str(LARGEST), **org, id=id_, seq="n + 1000"),
         "ANALYZE;",
     ])
-    output = psql(script)
+    output = psql(script, seconds=1800)
     assert "ERROR" not in output, output[:2000]
     assert int(evidence.sql('SELECT count(*) FROM "user"')) >= USERS * 0.9
-    yield made["id"], group["id"]
-    tables = ("group_member", '"group"', '"grant"', "session", "client_admission", "client", "invitation", "audit_event",
+    yield [f"/v1/organizations/{made['id']}/{path}" for path in (
+        "users", "groups", f"groups/{group['id']}/members", f"roles/{role['id']}/bindings", "clients", "client-approvals",
+        "grants", "invitations", "sessions", "access-tokens", "operations", "audit/events")]
+    tables = ("group_member", "role_binding", "programmatic_token", "operation", '"group"', '"grant"', "session", "client_admission", "client", "invitation", "audit_event",
               '"user"')
     psql("SET session_replication_role = replica;" + "".join(
         f"DELETE FROM {table} WHERE organization_id = '{tenant}' OR organization_id::text LIKE '018f0003-%';"
-        for table in tables) + "DELETE FROM organization WHERE slug LIKE 'lists-n-%'; DELETE FROM slug_route WHERE slug LIKE 'lists-n-%';")
+        for table in tables) + "DELETE FROM organization WHERE slug LIKE 'lists-n-%'; "
+        "DELETE FROM slug_route WHERE slug LIKE 'lists-n-%';", seconds=1800)
     for path in (f"groups/{own['id']}", f"clients/{client['id']}"):
         platform.call("DELETE", f"/v1/organizations/{acme}/{path}", headers={"if-match": "*"})
 
 
-def paths(organization: str, group: str) -> list[str]:
-    base = f"/v1/organizations/{organization}"
-    return ["/v1/organizations", *(f"{base}/{name}" for name in (
-        "users", "groups", f"groups/{group}/members", "clients", "client-approvals", "grants", "invitations", "sessions",
-        "audit/events"))]
+class Pages:
+    """Pages as a client reads them, and how long the server says that each took."""
 
+    def __init__(self, deployment):
+        # Without the witnesses of other tests: a million rows held against the description would take an hour.
+        self._http = httpx.Client(
+            base_url=deployment.stack.url, timeout=60, trust_env=False,
+            headers={"authorization": f"Bearer {deployment.stack.admin_key}"})
+        self._log = deployment.nodes[0].log
 
-def measure(platform, path: str) -> tuple[float, float, dict]:
-    times, page = [], {}
-    for _ in range(SAMPLES):
-        begun = time.perf_counter()
-        reply = platform.send("GET", path)
-        times.append((time.perf_counter() - begun) * 1000)
+    def get(self, path: str) -> httpx.Response:
+        reply = self._http.get(path)
+        if reply.status_code == 429:   # a minute has so many calls
+            time.sleep(int(reply.headers["retry-after"]))
+            reply = self._http.get(path)
         assert reply.status_code == 200, (path, reply.text)
-        page = reply.json()
-    times.sort()
-    return times[len(times) // 2], times[int(len(times) * 0.99)], page
+        return reply
+
+    def measured(self, path: str) -> tuple[str, float]:
+        """One page again and again: the figures as text, and the 99th percentile in milliseconds."""
+        begun, replies = self._log.stat().st_size, [self.get(path) for _ in range(SAMPLES)]
+        assert len(replies[0].json()["data"]) == PAGE, path
+        wanted, times = {reply.headers["request-id"] for reply in replies}, {}
+        for _ in range(50):
+            with self._log.open("rb") as log:
+                log.seek(begun)
+                for line in log.read().decode(errors="replace").splitlines():
+                    found = re.search(r"milliseconds=([0-9.]+).*request_id=(req_\w+)", line)
+                    if found and found[2] in wanted:
+                        times[found[2]] = float(found[1])
+            if len(times) == len(wanted):
+                break
+            time.sleep(0.1)
+        assert len(times) == len(wanted), f"{len(times)} of {len(wanted)} requests are in the log"
+        sorted_ = sorted(times.values())
+        p50, p99 = sorted_[len(sorted_) // 2], sorted_[int(len(sorted_) * 0.99)]
+        whole = sorted(reply.elapsed.total_seconds() * 1000 for reply in replies)[int(len(replies) * 0.99)]
+        return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms (at the client {whole:.1f} ms)", p99
 
 
-def test_first_and_deep_pages(deployment, platform, largest, evidence):
+def test_first_and_deep_pages(deployment, largest):
     """Design 4.4: a page of 50 rows at the beginning and far behind, of each list; no row twice on the way there."""
-    evidence.sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-    evidence.sql("SELECT pg_stat_statements_reset()")
-    late = []
-    for path in paths(*largest):
-        if platform.send("GET", path).status_code == 404:
-            continue   # a list that this release does not have
-        p50, p99, page = measure(platform, f"{path}?limit={PAGE}")
-        assert len(page["data"]) == PAGE and page["has_more"], path
-        shown = f"figure: {re.sub(r'(org|grp)_[^/]+', 'ID', path)} page 1: p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    pages, late, deep = Pages(deployment), [], []
+    for path in ["/v1/organizations", *largest]:
+        name = re.sub(r"(org|grp|rol)_[^/]+", "ID", path)
+        shown, p99 = pages.measured(f"{path}?limit={PAGE}")
         seen, cursor = 0, ""
-        ids: set[str] = set()
+        ids: set[int] = set()
         while seen < PAGE * (DEEP_PAGE - 1):
-            walked = platform.get(f"{path}?limit=200{cursor}")
-            new = {str(sorted(row.items())) for row in walked["data"]}
-            assert not ids & new, f"{path}: a row came twice"
-            ids, seen = new, seen + len(new)
+            walked = pages.get(f"{path}?limit=200{cursor}").json()
+            new = {hash(str(sorted(row.items()))) for row in walked["data"]}
+            assert not ids & new and len(new) == len(walked["data"]), f"{path}: a row came twice"
+            ids |= new
+            seen += len(new)
             if not walked["has_more"]:
                 break
             cursor = f"&cursor={walked['next_cursor']}"
         else:
-            deep50, deep99, _ = measure(platform, f"{path}?limit={PAGE}{cursor}")
-            shown += f"; page {seen // PAGE + 1}: p50 {deep50:.1f} ms, p99 {deep99:.1f} ms"
-            p99 = max(p99, deep99)
-        print(shown)
+            deep.append(path)
+            far, far99 = pages.measured(f"{path}?limit={PAGE}{cursor}")
+            shown, p99 = f"{shown}; page {seen // PAGE + 1}: {far}", max(p99, far99)
+        print(f"figure: {name} page 1: {shown}", flush=True)
         if BOUND and p99 > BOUND:
-            late.append(shown)
+            late.append(name)
+    assert deep == largest, "each list of the largest organization has a deep page"
     assert not late
 
 
 def test_large_tables_are_never_scanned(deployment, evidence, largest):
-    """Design 6: as PostgreSQL plans them with these tables, no statement of a list reads a large table from end to end."""
+    """Design 6: as PostgreSQL plans them with these tables, no statement on a tenant's large table reads it from end to end,
+    nor by an index that organization_id does not lead: those of the lists, and of all tests before."""
     large = set(evidence.sql(f"""
         SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= {LARGEST}""").splitlines())
     assert {"user", "grant", "client"} <= large
-    script = ["SET plan_cache_mode = force_generic_plan; SET ROLE gatehouse_app; "
-              "SELECT '' FROM set_config('app.organization_id', gen_random_uuid()::text, false);"]
-    asked = [query for query in statements(evidence) if re.match(r"\s*(SELECT|WITH)", query)]
-    for query in asked:
-        count = max((int(number) for number in re.findall(r"\$(\d+)", query)), default=0)
-        arguments = f"({', '.join(['NULL'] * count)})" if count else ""
-        script.append(f"\\echo #statement\nPREPARE judged AS {query.rstrip().rstrip(';')};\n"
-                      f"EXPLAIN (COSTS off) EXECUTE judged{arguments};\nDEALLOCATE ALL;")
-    wrong = [
-        (query, table)
-        for query, plan in zip(asked, psql("\n".join(script)).split("#statement\n")[1:])
-        for table in re.findall(r'Seq Scan on "?(\w+)"?', plan) if table in large]
-    assert asked and not wrong
+    planned = explained(evidence, statements(evidence), "acme")
+    wrong = [one for one in astray(evidence, planned) if one[2] in large]
+    print(f"figure: {len(planned)} statements planned over large {', '.join(sorted(large))}")
+    assert len(planned) > 20
+    assert not wrong

@@ -177,7 +177,7 @@ def test_a_server_that_wants_a_token(deployment, admin, base, evidence):
 
 @pytest.mark.parametrize("tools,pointer", [
     ({"nothing": {"scopes": ["read"]}}, "/tools/nothing"), ({"x": {"because": 1}}, "/tools/x/because"),
-    ({"x": {"reviewed_digest": "short"}}, "/tools/x/reviewed_digest"), ([], "/tools"),
+    ({"x": {"reviewed_digest": "short"}}, "/tools/x/reviewed_digest"), ([], "/tools"), ({"x": None}, "/tools/x"),
 ])
 def test_reviews_that_cannot_be_made(deployment, admin, base, tools, pointer):
     """Design 5: a wrong review names its wrong members."""

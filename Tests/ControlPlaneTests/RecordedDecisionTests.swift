@@ -119,6 +119,7 @@ import Testing
                 #expect(simulation.unchanged == 1 && simulation.gains.isEmpty && simulation.losses.isEmpty)
             }
         }
+        print("figure: \(Self.histories) random policies, \(Self.histories * 20) decisions come out as they did")
     }
 
     @Test("Design 5 to remove an allow never grants anything, to remove a deny never takes anything away")
@@ -140,6 +141,7 @@ import Testing
                 }
             }
         }
+        print("figure: \(Self.histories) random policies, any statement removed, \(Self.histories * 10) decisions")
     }
 
     @Test("Design 5 a decision whose address was erased is left undecided by a policy that asks for it")

@@ -11,7 +11,8 @@ struct GroupsEndpoint: Sendable {
         table.get(
             "groups", .groupsRead, in: .organization, use: list,
             as: .list(
-                "listGroups", "Groups of people", of: Self.schema, filters: ["name": .name, "user": .id(UserID.self)]))
+                "listGroups", "Groups of people", of: Self.schema, filters: ["name": .string, "user": .id(UserID.self)])
+        )
         table.post(
             "groups", .groupsWrite, in: .organization, use: create,
             as: .create("createGroup", "Make a group that policy can name", from: Self.draft, to: Self.schema))

@@ -42,8 +42,10 @@ struct ResourceToolsEndpoint: Sendable {
             members.object("tools") { tools in
                 var reviews: [String: ToolReview] = [:]
                 for name in names {
-                    reviews[name] = tools.object(name) { tool in
-                        ToolReview(scopes: tool.strings("scopes"), digest: Self.digest(&tool))
+                    reviews[name] = tools.required(name) { tools in
+                        tools.object(name) { tool in
+                            ToolReview(scopes: tool.strings("scopes"), digest: Self.digest(&tool))
+                        }
                     }
                 }
                 return reviews

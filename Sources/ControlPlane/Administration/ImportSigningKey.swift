@@ -17,7 +17,8 @@ extension Administration {
     /// The private half may follow the public one. A key for a resource that has a signing one is published, and signs once it
     /// is activated. A private half is imported once, by whomever; its owner may give it to
     /// another resource once the first is removed.
-    /// - Throws: ``AdminError/conflict(_:)`` for a key that was imported before; it does not tell by whom.
+    /// - Throws: ``AdminError/conflict(_:)`` for a key that was imported before, it does not tell by whom, or that was made
+    ///   here.
     ///   ``AdminError/unavailable(retryAfter:)`` while too many RSA keys wait to be checked.
     package func importSigningKey(
         _ material: ImportedKeyMaterial, for resource: ResourceID, in owner: Organization,
@@ -129,7 +130,11 @@ extension Administration {
             if retired != nil {
                 guard try await signingKeys.adopt(key, in: transaction) else { throw AdminError.keyImported }
             } else {
-                try await signingKeys.insert(key, in: transaction)
+                do {
+                    try await signingKeys.insert(key, in: transaction)
+                } catch let error as PostgresError where error.isUniqueViolation {
+                    throw AdminError.keyImported  // for another resource meanwhile, or made here
+                }
             }
             return AdminChange(
                 value: key, type: .signingKeyImported, target: key.auditTarget,
@@ -183,7 +188,7 @@ private struct PresentedKey: Sendable {
 }
 
 extension AdminError {
-    fileprivate static let keyImported = AdminError.conflict("This key was imported before.")
+    fileprivate static let keyImported = AdminError.conflict("This key was imported before, or made here.")
 }
 
 extension KeyError {
