@@ -31,7 +31,7 @@ def fake(kind: str, number: str) -> str:
     return f"('018f{kind}-0000-7000-8000-' || lpad(to_hex({number}), 12, '0'))::uuid"
 
 
-def copies(table: str, source: str, count: str, **changes: str) -> str:
+def copies(table: str, source: str, count: int, **changes: str) -> str:
     """SQL that adds copies of a row of `source`'s, changed; `n` numbers them from 1."""
     members = ", ".join(f"'{name}', {value}" for name, value in changes.items())
     return f"""
@@ -64,36 +64,47 @@ def largest(deployment, platform):
     theirs = evidence.sql("SELECT organization_id FROM organization WHERE slug = 'acme'")
     group_id, role_id = uuid_of(group["id"]), uuid_of(role["id"])
     source, each = f"organization_id = '{theirs}'", max(1, (USERS - LARGEST) // ORGANIZATIONS)
-    org = {"organization_id": f"'{tenant}'"}
-    id_, user = fake("0001", "n"), fake("0002", "n")
+
+    def rows(organization: str, number: str, count: int, id_: str, user: str, group: str, role: str) -> list[str]:
+        """Rows of all tables but the users', in one organization or spread over many."""
+        org = {"organization_id": organization}
+        return [
+            copies('"group"', source, count, **org, id=id_, name="'group ' || n", external_id="NULL::text"),
+            f"""INSERT INTO group_member (organization_id, group_id, user_id, added_at)
+                SELECT {organization}, {group}, {user}, now() FROM generate_series(1, {count}) AS n;""",
+            f"""INSERT INTO role_binding (organization_id, role_id, principal_id, user_id, created_by, created_at)
+                SELECT {organization}, {role}, {user}, {user}, 'tests', now() FROM generate_series(1, {count}) AS n;""",
+            copies("client", source, count, **org, id=id_, document_url="NULL::text", expires_at="NULL::timestamptz"),
+            copies("client_admission", source, count, **org, client_id=id_, registry_organization_id=organization),
+            copies('"grant"', source, count, **org, id=id_, user_id=user),
+            copies("session", source, count, **org, id=id_, user_id=user),
+            copies("invitation", source, count, **org, id=id_, token_digest=f"'\\x' || md5('{number}' || n)"),
+            f"""INSERT INTO programmatic_token (organization_id, id, name, user_id, issuer_organization_id, resource_id,
+                    signing_key_id, scope, created_by, created_at, expires_at)
+                SELECT {organization}, {id_}, 'listed', {user}, {organization}, {id_}, {id_}, '{{read}}', 'tests', now(),
+                    now() + interval '1 day' FROM generate_series(1, {count}) AS n;""",
+            f"""INSERT INTO operation (organization_id, id, kind, status, total, done, outcomes, created_by, created_at,
+                    finished_at)
+                SELECT {organization}, {id_}, 'users.import', 'succeeded', 1, 1, '{{}}', 'tests', now(), now()
+                  FROM generate_series(1, {count}) AS n;""",
+            copies("audit_event", source, count, **org, id=id_, seq="n + 1000"),
+        ]
+
+    # Ten of everything in each of the others: what the planner knows of a table is how many organizations share it.
+    other, user = fake("0003", f"(n % {ORGANIZATIONS} + 1)"), fake("0002", "n")
     script = "SET session_replication_role = replica;" + "".join([
-        copies("organization", source, str(ORGANIZATIONS), organization_id=fake("0003", "n"), slug="'lists-n-' || n"),
+        copies("organization", source, ORGANIZATIONS, organization_id=fake("0003", "n"), slug="'lists-n-' || n"),
         f"""INSERT INTO slug_route (slug, organization_id)
             SELECT 'lists-n-' || n, {fake("0003", "n")} FROM generate_series(1, {ORGANIZATIONS}) AS n;""",
-        copies('"user"', source, str(LARGEST), **org, id=user, email="'lists' || n || '@largest.example'",
-               user_name="NULL::text", external_id="NULL::text"),
+        copies('"user"', source, LARGEST, organization_id=f"'{tenant}'", id=user,
+               email="'lists' || n || '@largest.example'", user_name="NULL::text", external_id="NULL::text"),
         f"""INSERT INTO "user" SELECT made.* FROM (SELECT * FROM "user" t WHERE {source} LIMIT 1) AS t,
                 generate_series(1, {ORGANIZATIONS}) AS o, generate_series(1, {each}) AS n,
                 jsonb_populate_record(NULL::"user", to_jsonb(t) || jsonb_build_object('organization_id', {fake("0003", "o")},
                     'id', {user}, 'email', 'u' || n || '@small.example', 'user_name', NULL, 'external_id', NULL)) AS made;""",
-        copies('"group"', source, str(LARGEST), **org, id=id_, name="'group ' || n", external_id="NULL::text"),
-        f"""INSERT INTO group_member (organization_id, group_id, user_id, added_at)
-            SELECT '{tenant}', '{group_id}', {user}, now() FROM generate_series(1, {LARGEST}) AS n;""",
-        f"""INSERT INTO role_binding (organization_id, role_id, principal_id, user_id, created_by, created_at)
-            SELECT '{tenant}', '{role_id}', {user}, {user}, 'tests', now() FROM generate_series(1, {LARGEST}) AS n;""",
-        f"""INSERT INTO programmatic_token (organization_id, id, name, user_id, issuer_organization_id, resource_id,
-                signing_key_id, scope, created_by, created_at, expires_at)
-            SELECT '{tenant}', {id_}, 'listed', {user}, '{tenant}', {id_}, {id_}, '{{read}}', 'tests', now(),
-                now() + interval '1 day' FROM generate_series(1, {LARGEST}) AS n;""",
-        f"""INSERT INTO operation (organization_id, id, kind, status, total, done, outcomes, created_by, created_at, finished_at)
-            SELECT '{tenant}', {id_}, 'users.import', 'succeeded', {LARGEST}, {LARGEST}, '{{}}', 'tests', now(), now()
-              FROM generate_series(1, {LARGEST}) AS n;""",
-        copies("client", source, str(LARGEST), **org, id=id_, document_url="NULL::text", expires_at="NULL::timestamptz"),
-        copies("client_admission", source, str(LARGEST), **org, client_id=id_, registry_organization_id=f"'{tenant}'"),
-        copies('"grant"', source, str(LARGEST), **org, id=id_, user_id=user),
-        copies("session", source, str(LARGEST), **org, id=id_, user_id=user),
-        copies("invitation", source, str(LARGEST), **org, id=id_, token_digest="'\\x' || md5(n::text)"),
-        copies("audit_event", source, str(LARGEST), **org, id=id_, seq="n + 1000"),
+        *rows(f"'{tenant}'::uuid", "1", LARGEST, fake("0001", "n"), user, f"'{group_id}'::uuid", f"'{role_id}'::uuid"),
+        *rows(other, "2", ORGANIZATIONS * 10, fake("0004", "n"), fake("0002", f"(n / {ORGANIZATIONS} + 1)"),
+              fake("0005", "1"), fake("0006", "1")),
         "ANALYZE;",
     ])
     output = psql(script, seconds=1800)

@@ -277,7 +277,7 @@ continue-on-failure = true
 database = "none"
 deterministic = true
 mode = "all"
-no-shrink = {no_shrink}
+no-shrink = true
 max-examples = {examples}
 # A body of JSON holds no NUL (400); nothing is learned from thousands of them.
 allow-x00 = false
@@ -324,7 +324,7 @@ def run(fuzzed: Fuzzed, folder: Path, name: str, key: str | None, known: dict, *
     folder.mkdir()
     configuration = folder / "schemathesis.toml"
     configuration.write_text(CONFIGURATION.format(
-        examples=examples, coverage=str(coverage).lower(), no_shrink=str(not coverage).lower()))
+        examples=examples, coverage=str(coverage).lower()))
     command = [
         str(Path(sys.executable).parent / "st"), "--config-file", str(configuration), "run",
         f"{fuzzed.stack.url}/v1/openapi.json", "--url", fuzzed.stack.url, "--no-color", "--warnings", "off",
@@ -346,7 +346,7 @@ def run(fuzzed: Fuzzed, folder: Path, name: str, key: str | None, known: dict, *
         try:
             while process.poll() is None:
                 assert time.monotonic() - begun < max(300, examples * 60), f"schemathesis with {name}: no end"
-                if coverage and int(time.monotonic() - begun) % 60 == 59:
+                if examples > len(CREDENTIALS) and int(time.monotonic() - begun) % 60 == 59:
                     print(f"progress: {name}: {sum(count for *_, count in answers(counts))} requests", flush=True)
                 time.sleep(1)
         finally:
@@ -385,14 +385,14 @@ def test_generated_requests(fuzzed, tmp_path):
 
 @pytest.mark.skipif(EXAMPLES == 0, reason="long: ops/proof openapi")
 def test_many_generated_requests(fuzzed, tmp_path):
-    """Design 4.10, P-06, P-09, T-31: the same at length, a share of the requests with each kind of credential alone, and
-    with every bound of every member tried; two at once."""
+    """Design 4.10, P-06, P-09, T-31: the same at length, a share of the requests with each kind of credential alone, two at
+    once; with the keys that may do everything, every bound of every member too."""
 
     def one(name: str) -> str:
         ground = fuzzed.ground(name.replace("_", "-"))
         key = fuzzed.key(name, ground)
         said = run(fuzzed, tmp_path, name, key, ground.known, examples=max(1, round(EXAMPLES * CREDENTIALS[name])),
-                   coverage=True)
+                   coverage=name in ("platform", "organization"))
         fuzzed.check(name, key, ground)
         return said
 
