@@ -133,12 +133,12 @@ package struct AccessHistoryStore: Sendable {
     package func people(
         _ filter: AccessReview.Filter, from first: UserID?, limit: Int, of organization: OrganizationID, at moment: Date
     ) async throws -> [PastUser] {
-        let first = first?.uuid.historyKey
+        let first = first?.uuid.historyKey ?? ""
         let users = try await database.read(
             organization,
             """
             SELECT h.id::uuid AS id, h.state ->> 'status' AS status FROM access_history h
-             WHERE \(users(filter, organization, moment)) AND (\(first)::text IS NULL OR h.id >= \(first))
+             WHERE \(users(filter, organization, moment)) AND h.id >= \(first)
              ORDER BY h.id LIMIT \(limit)
             """
         ) { PastUser(id: try $0.id("id"), status: try $0.word("status")) }

@@ -38,7 +38,7 @@ package struct AccessReviewStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM access_review WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: AccessReview.init(row:))
     }
 

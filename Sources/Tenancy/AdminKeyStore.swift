@@ -39,7 +39,7 @@ package struct AdminKeyStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM admin_key WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: AdminKey.init(row:))
     }
 

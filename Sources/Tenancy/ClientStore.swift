@@ -130,7 +130,7 @@ package struct ClientStore: Sendable {
             registry,
             """
             SELECT \(columns) FROM client WHERE organization_id = \(registry)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: Client.init(row:))
     }
 
@@ -285,7 +285,7 @@ package struct ClientStore: Sendable {
             organization,
             """
             SELECT \(admissionColumns) FROM client_admission
-             WHERE organization_id = \(organization) AND (\(page.after)::uuid IS NULL OR client_id > \(page.after))
+             WHERE organization_id = \(organization) AND client_id > \(page.start)
              ORDER BY client_id LIMIT \(page.limit)
             """, as: ClientAdmission.init(row:))
     }

@@ -93,7 +93,7 @@ package struct GrantStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM "grant" WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) \(filter.conditions)
+               AND id > \(page.start) \(filter.conditions)
              ORDER BY id LIMIT \(page.limit)
             """, as: Grant.init(row:))
     }

@@ -64,7 +64,7 @@ package struct GroupStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM "group" WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: Group.init(row:))
     }
 
@@ -78,7 +78,7 @@ package struct GroupStore: Sendable {
             SELECT g.id, g.name, g.external_id, g.version, g.created_at, g.updated_at
               FROM group_member m JOIN "group" g ON g.organization_id = m.organization_id AND g.id = m.group_id
              WHERE m.organization_id = \(organization) AND m.user_id = \(user)
-               AND (\(page.after)::uuid IS NULL OR m.group_id > \(page.after)) ORDER BY m.group_id LIMIT \(page.limit)
+               AND m.group_id > \(page.start) ORDER BY m.group_id LIMIT \(page.limit)
             """, as: Group.init(row:))
     }
 
@@ -129,7 +129,7 @@ package struct GroupStore: Sendable {
             """
             SELECT user_id, added_at FROM group_member
              WHERE organization_id = \(organization) AND group_id = \(group)
-               AND (\(page.after)::uuid IS NULL OR user_id > \(page.after)) ORDER BY user_id LIMIT \(page.limit)
+               AND user_id > \(page.start) ORDER BY user_id LIMIT \(page.limit)
             """
         ) { GroupMember(user: try $0.id("user_id"), addedAt: try $0.decode("added_at")) }
     }

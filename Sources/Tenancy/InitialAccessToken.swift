@@ -73,7 +73,7 @@ package struct InitialAccessTokenStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM initial_access_token WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: InitialAccessToken.init(row:))
     }
 

@@ -51,7 +51,7 @@ package struct OperationStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM operation WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: LongOperation.init(row:))
     }
 

@@ -9,4 +9,8 @@ package struct Page: Sendable {
         self.after = after
         self.limit = limit
     }
+
+    /// What every id of the page is greater than: a bound and no choice, since a plan made for any parameters reads a choice
+    /// as a filter, and all rows before the page with it.
+    package var start: UUID { after ?? UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)) }
 }

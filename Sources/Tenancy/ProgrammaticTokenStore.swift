@@ -73,13 +73,13 @@ package struct ProgrammaticTokenStore: Sendable {
     package func list(
         _ page: Page, of organization: OrganizationID, user: UserID? = nil, client: ClientID? = nil
     ) async throws -> [ProgrammaticToken] {
-        try await database.read(
+        var condition: SQL = "organization_id = \(organization) AND id > \(page.start)"
+        if let user { condition = "\(condition) AND user_id = \(user)" }
+        if let client { condition = "\(condition) AND client_id = \(client)" }
+        return try await database.read(
             organization,
             """
-            SELECT \(columns) FROM programmatic_token WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after))
-               AND (\(user)::uuid IS NULL OR user_id = \(user)) AND (\(client)::uuid IS NULL OR client_id = \(client))
-             ORDER BY id LIMIT \(page.limit)
+            SELECT \(columns) FROM programmatic_token WHERE \(condition) ORDER BY id LIMIT \(page.limit)
             """, as: ProgrammaticToken.init(row:))
     }
 

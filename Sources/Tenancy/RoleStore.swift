@@ -67,7 +67,7 @@ package struct RoleStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM role WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: Role.init(row:))
     }
 
@@ -151,7 +151,7 @@ package struct RoleStore: Sendable {
             """
             SELECT role_id, user_id, group_id, created_by, created_at FROM role_binding
              WHERE organization_id = \(organization) AND role_id = \(role)
-               AND (\(page.after)::uuid IS NULL OR principal_id > \(page.after)) ORDER BY principal_id LIMIT \(page.limit)
+               AND principal_id > \(page.start) ORDER BY principal_id LIMIT \(page.limit)
             """, as: RoleBinding.init(row:))
     }
 

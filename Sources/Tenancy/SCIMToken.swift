@@ -70,7 +70,7 @@ package struct SCIMTokenStore: Sendable {
             organization,
             """
             SELECT \(columns) FROM scim_token WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: SCIMToken.init(row:))
     }
 

@@ -147,7 +147,7 @@ package struct SessionStore: Sendable {
             organization,
             """
             SELECT \(SQL(stringLiteral: Self.columns)) FROM session s
-             WHERE s.organization_id = \(organization) AND (\(page.after)::uuid IS NULL OR s.id > \(page.after)) \(ofUser)
+             WHERE s.organization_id = \(organization) AND s.id > \(page.start) \(ofUser)
              ORDER BY s.id LIMIT \(page.limit)
             """, as: Session.init(row:))
     }

@@ -157,7 +157,7 @@ package struct UserStore: Sendable {
                 organization,
                 """
                 SELECT \(Self.listed) FROM "user" u WHERE \(filter.condition(in: organization))
-                   AND (\(page.after)::uuid IS NULL OR u.id > \(page.after)) ORDER BY u.id LIMIT \(page.limit)
+                   AND u.id > \(page.start) ORDER BY u.id LIMIT \(page.limit)
                 """, as: User.init(row:))
         }
         return try await database.read(
@@ -166,7 +166,7 @@ package struct UserStore: Sendable {
             SELECT \(Self.listed)
               FROM group_member m JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id
              WHERE m.organization_id = \(organization) AND m.group_id = \(group)
-               AND (\(page.after)::uuid IS NULL OR m.user_id > \(page.after)) AND \(filter.condition(in: organization))
+               AND m.user_id > \(page.start) AND \(filter.condition(in: organization))
              ORDER BY m.user_id LIMIT \(page.limit)
             """, as: User.init(row:))
     }
@@ -193,7 +193,7 @@ package struct UserStore: Sendable {
             """
             SELECT \(Self.listed) FROM "user" u WHERE \(condition)
                AND lower(u.email) COLLATE "C" >= \(first) AND lower(u.email) COLLATE "C" < \(last)
-               AND (\(address)::text IS NULL OR lower(u.email) COLLATE "C" > \(address))
+               AND lower(u.email) COLLATE "C" > \(address ?? "")
              ORDER BY lower(u.email) COLLATE "C" LIMIT \(limit)
             """, as: User.init(row:))
     }
@@ -359,7 +359,7 @@ package struct UserStore: Sendable {
             organization,
             """
             SELECT \(invitationColumns) FROM invitation WHERE organization_id = \(organization)
-               AND (\(page.after)::uuid IS NULL OR id > \(page.after)) ORDER BY id LIMIT \(page.limit)
+               AND id > \(page.start) ORDER BY id LIMIT \(page.limit)
             """, as: Invitation.init(row:))
     }
 

@@ -149,7 +149,7 @@ class Pages:
     def measured(self, path: str) -> tuple[str, float]:
         """One page again and again: the figures as text, and the 99th percentile in milliseconds."""
         begun, replies = self._log.stat().st_size, [self.get(path) for _ in range(SAMPLES)]
-        assert len(replies[0].json()["data"]) == PAGE, path
+        assert replies[0].json()["data"], path
         wanted, times = {reply.headers["request-id"] for reply in replies}, {}
         for _ in range(50):
             with self._log.open("rb") as log:
@@ -181,14 +181,14 @@ def test_first_and_deep_pages(deployment, largest):
             new = {hash(str(sorted(row.items()))) for row in walked["data"]}
             assert not ids & new and len(new) == len(walked["data"]), f"{path}: a row came twice"
             ids |= new
-            seen += len(new)
             if not walked["has_more"]:
-                break
+                break   # its last rows are the deepest page there is
+            seen += len(new)
             cursor = f"&cursor={walked['next_cursor']}"
         else:
             deep.append(path)
-            far, far99 = pages.measured(f"{path}?limit={PAGE}{cursor}")
-            shown, p99 = f"{shown}; page {seen // PAGE + 1}: {far}", max(p99, far99)
+        far, far99 = pages.measured(f"{path}?limit={PAGE}{cursor}")
+        shown, p99 = f"{shown}; page {seen // PAGE + 1}: {far}", max(p99, far99)
         print(f"figure: {name} page 1: {shown}", flush=True)
         if BOUND and p99 > BOUND:
             late.append(name)
@@ -198,7 +198,8 @@ def test_first_and_deep_pages(deployment, largest):
 
 def test_large_tables_are_never_scanned(deployment, evidence, largest):
     """Design 6: as PostgreSQL plans them with these tables, no statement on a tenant's large table reads it from end to end,
-    nor by an index that organization_id does not lead: those of the lists, and of all tests before."""
+    nor by an index that organization_id does not lead: those of the lists, and of all tests before. Where a page begins is
+    a bound of its index, not a filter that reads all rows before it."""
     large = set(evidence.sql(f"""
         SELECT relname FROM pg_class WHERE relkind = 'r' AND reltuples >= {LARGEST}""").splitlines())
     assert {"user", "grant", "client"} <= large
@@ -207,3 +208,4 @@ def test_large_tables_are_never_scanned(deployment, evidence, largest):
     print(f"figure: {len(planned)} statements planned over large {', '.join(sorted(large))}")
     assert len(planned) > 20
     assert not wrong
+    assert not [query for query, plan in planned if re.search(r"IS NULL\) OR \([\w.()]+ > ", plan)]
