@@ -64,7 +64,7 @@ extension Templates {
         .sign.good { background: var(--tint); color: var(--accent); }
         .sign.bad { background: var(--warn-ground); color: var(--warn-ink); }
         .facts { margin: 1rem 0; border: 1px solid var(--line); border-radius: .75rem; }
-        .facts div { display: grid; grid-template-columns: 6.4rem 1fr; gap: .15rem .6rem; padding: .5rem .9rem; }
+        .facts div { display: grid; grid-template-columns: 6.4rem 1fr; gap: .15rem .6rem; align-items: baseline; padding: .5rem .9rem; }
         .facts div + div { border-top: 1px solid var(--line); }
         .facts dt { color: var(--soft); font-size: .875rem; line-height: 1.6; }
         .facts dd { margin: 0; font-weight: 550; min-width: 0; }
