@@ -195,3 +195,4 @@ def test_mod_auth_openidc_signs_people_in(deployment, relying_party):
         page = browser.http.get(back.headers["location"])
     assert page.status_code == 200 and page.text == "the page behind"
     assert page.headers["x-subject"].startswith("usr_") and page.headers["x-issuer"] == deployment.acme.url
+    assert page.headers["x-email"] == "alice@acme.example"
