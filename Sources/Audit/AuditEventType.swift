@@ -71,6 +71,7 @@ extension AuditEventType {
     package static let membershipAdded = AuditEventType("membership.added", 1)
     package static let membershipRemoved = AuditEventType("membership.removed", 1)
     package static let invitationCreated = AuditEventType("invitation.created", 2)
+    package static let invitationResent = AuditEventType("invitation.resent", 2)
     package static let invitationAccepted = AuditEventType("invitation.accepted", 2)
     package static let invitationRevoked = AuditEventType("invitation.revoked", 2)
     package static let invitationExpired = AuditEventType("invitation.expired", 1)
@@ -196,6 +197,7 @@ extension AuditEventType {
     package static let scimTokenAuthFailed = AuditEventType("scim_token.auth_failed", 3, namesFailure: true)
     package static let adminApiCalled = AuditEventType("admin.api_called", 1)
     package static let adminAccessDenied = AuditEventType("admin.access_denied", 3, namesFailure: true)
+    package static let operationFinished = AuditEventType("operation.finished", 1)
 }
 
 // Signing keys.
@@ -257,7 +259,8 @@ extension AuditEventType {
         .userCreated, .userUpdated, .userDeleted, .userDisabled, .userEnabled, .userLocked, .userUnlocked,
         .userPasswordChanged, .userPasswordReset, .userMfaEnrolled, .userMfaRemoved, .userRoleGranted,
         .userRoleRevoked, .userIdentityLinked, .userIdentityUnlinked, .userErased, .membershipAdded,
-        .membershipRemoved, .invitationCreated, .invitationAccepted, .invitationRevoked, .invitationExpired,
+        .membershipRemoved, .invitationCreated, .invitationResent, .invitationAccepted, .invitationRevoked,
+        .invitationExpired,
         .groupCreated, .groupUpdated, .groupDeleted, .roleCreated, .roleUpdated, .roleDeleted,
         .clientCreated, .clientUpdated, .clientDeleted, .clientEnabled, .clientDisabled, .clientSecretRotated,
         .clientSecretViewed, .clientRedirectUrisChanged, .clientJwksChanged, .clientRegistered, .clientApproved,
@@ -278,7 +281,7 @@ extension AuditEventType {
         .accessTokenExpired,
         .adminKeyCreated, .adminKeyRotated, .adminKeyUsedFirst, .adminKeyUsedNewIp, .adminKeyRevoked,
         .adminKeyExpired, .adminKeyAuthFailed, .scimTokenCreated, .scimTokenRevoked, .scimTokenAuthFailed,
-        .adminApiCalled, .adminAccessDenied,
+        .adminApiCalled, .adminAccessDenied, .operationFinished,
         .signingKeyGenerated, .signingKeyImported, .signingKeyActivated, .signingKeyRotated, .signingKeyRetired,
         .signingKeyCompromised, .signingKeyDeleted,
         .auditRead, .auditSearched, .auditExportRequested, .auditExportCompleted, .auditExportFailed,

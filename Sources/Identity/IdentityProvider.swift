@@ -23,6 +23,11 @@ package protocol IdentityProvider: Sendable {
     func finish(
         _ challenge: SignInChallenge, code: String, at now: Date
     ) async throws(SignInError) -> VerifiedIdentity
+
+    /// Asks whether people could sign in: that the provider answers, takes the credentials and has what is configured.
+    /// Nothing is sent to anybody and nothing changes there.
+    /// - Throws: `misconfigured`, `unavailable`.
+    func test() async throws(SignInError)
 }
 
 /// A code is on its way: what ``IdentityProvider/finish(_:code:at:)`` needs to know of it, kept by the caller for at

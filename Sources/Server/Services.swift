@@ -133,7 +133,7 @@ struct Services {
             brandings: BrandingStore(database: database),
             admin: AdminRoutes(
                 administration: administration, documents: documents,
-                toolDiscovery: ToolDiscovery(outbound: resourceOutbound),
+                toolDiscovery: ToolDiscovery(outbound: resourceOutbound), identityProviders: providers,
                 authentication: AdminAuthentication(
                     database: database, refusals: refusals, random: random, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "admin cursor")),

@@ -59,6 +59,20 @@ package struct GroupStore: Sendable {
             ) { try $0.id("id") })
     }
 
+    /// The same inside a transaction; nobody else changes them or who is in them before it ends.
+    package func existing(
+        _ groups: [GroupID], in organization: OrganizationID, locking transaction: PostgresTransaction
+    ) async throws -> Set<GroupID> {
+        guard !groups.isEmpty else { return [] }
+        return Set(
+            try await transaction.query(
+                """
+                SELECT id FROM "group" WHERE organization_id = \(organization) AND id = ANY(\(groups.map(\.uuid)))
+                 ORDER BY id FOR UPDATE
+                """
+            ).map { try $0.id("id") })
+    }
+
     package func list(_ page: Page, of organization: OrganizationID) async throws -> [Group] {
         try await database.read(
             organization,

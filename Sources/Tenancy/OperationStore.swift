@@ -119,10 +119,19 @@ package struct OperationStore: Sendable {
         package let email: String
         /// nil: nothing is said of it.
         package let name: String?
+        // Nil where there are none, as in what earlier releases stored.
+        private let groupIDs: [UUID]?
+        private let roleIDs: [UUID]?
 
-        package init(email: String, name: String?) {
+        /// What they get besides what they have.
+        package var groups: [GroupID] { groupIDs?.map { GroupID($0) } ?? [] }
+        package var roles: [RoleID] { roleIDs?.map { RoleID($0) } ?? [] }
+
+        package init(email: String, name: String?, groups: [GroupID], roles: [RoleID]) {
             self.email = email
             self.name = name
+            groupIDs = groups.isEmpty ? nil : groups.map(\.uuid)
+            roleIDs = roles.isEmpty ? nil : roles.map(\.uuid)
         }
     }
 

@@ -17,7 +17,7 @@ package struct ResourceTool: Sendable, Equatable {
     package let name: String
     /// A call of it needs all of them.
     package var scopes: [String]
-    /// Its `description`, `inputSchema` and `annotations`, as JSON.
+    /// Its title, description, schemas and annotations, as JSON.
     package var definition: [UInt8]
     /// Of ``definition`` and ``name``: another value is another definition.
     package var digest: [UInt8]

@@ -36,6 +36,18 @@ package struct ResourceToolStore: Sendable {
             """, as: ResourceTool.init(row:))
     }
 
+    package func find(
+        _ name: String, of resource: ResourceID, ownedBy owner: OrganizationID
+    ) async throws -> ResourceTool? {
+        try await database.read(
+            owner,
+            """
+            SELECT \(columns) FROM resource_tool
+             WHERE organization_id = \(owner) AND resource_id = \(resource) AND name = \(name)
+            """, as: ResourceTool.init(row:)
+        ).first
+    }
+
     /// All tools of a resource, which nobody changes until the transaction ends.
     package func all(
         of resource: ResourceID, ownedBy owner: OrganizationID, in transaction: PostgresTransaction
@@ -49,6 +61,17 @@ package struct ResourceToolStore: Sendable {
              WHERE organization_id = \(owner) AND resource_id = \(resource) ORDER BY name COLLATE "C"
             """
         ).map(ResourceTool.init(row:))
+    }
+
+    package func delete(
+        _ names: [String], of resource: ResourceID, ownedBy owner: OrganizationID, in transaction: PostgresTransaction
+    ) async throws {
+        guard !names.isEmpty else { return }
+        try await transaction.query(
+            """
+            DELETE FROM resource_tool
+             WHERE organization_id = \(owner) AND resource_id = \(resource) AND name = ANY(\(names))
+            """)
     }
 
     package func put(

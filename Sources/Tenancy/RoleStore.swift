@@ -81,6 +81,19 @@ package struct RoleStore: Sendable {
             """, as: Role.init(row:))
     }
 
+    /// The same inside a transaction; none of them is changed or deleted before it ends.
+    package func find(
+        _ roles: [RoleID], in organization: OrganizationID, holding transaction: PostgresTransaction
+    ) async throws -> [Role] {
+        guard !roles.isEmpty else { return [] }
+        return try await transaction.query(
+            """
+            SELECT \(columns) FROM role WHERE organization_id = \(organization) AND id = ANY(\(roles.map(\.uuid)))
+             ORDER BY id FOR SHARE
+            """
+        ).map(Role.init(row:))
+    }
+
     /// Those of the given roles that the organization has; none of them is deleted before the transaction ends.
     package func existing(
         _ roles: [RoleID], in organization: OrganizationID, _ transaction: PostgresTransaction
@@ -243,6 +256,21 @@ package struct RoleStore: Sendable {
                 SELECT role_id FROM role_binding
                  WHERE organization_id = \(organization) AND group_id = ANY(\(groups.map(\.uuid))))
             """, as: Role.init(row:))
+    }
+
+    /// Which roles come with each of the groups.
+    package func rolesByGroup(
+        _ groups: [GroupID], in organization: OrganizationID
+    ) async throws -> [GroupID: [RoleID]] {
+        guard !groups.isEmpty else { return [:] }
+        let bindings = try await database.read(
+            organization,
+            """
+            SELECT group_id, role_id FROM role_binding
+             WHERE organization_id = \(organization) AND group_id = ANY(\(groups.map(\.uuid)))
+            """
+        ) { (group: try $0.id("group_id", of: GroupID.self), role: try $0.id("role_id", of: RoleID.self)) }
+        return Dictionary(grouping: bindings, by: \.group).mapValues { $0.map(\.role) }
     }
 
     /// The roles that come with being in some group.

@@ -288,6 +288,19 @@ package struct UserStore: Sendable {
         return !linked.isEmpty
     }
 
+    /// - Returns: false when the identity is not linked to that user.
+    package func unlink(
+        _ key: IdentityKey, from user: UserID, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> Bool {
+        try await !transaction.query(
+            """
+            DELETE FROM identity
+             WHERE organization_id = \(organization) AND identity_provider_id = \(key.identityProvider)
+               AND provider = \(key.provider) AND subject = \(key.subject) AND user_id = \(user) RETURNING user_id
+            """
+        ).isEmpty
+    }
+
     /// Remembers a proven identity that may not be linked by itself, for an administrator to accept.
     package func rememberPending(
         _ key: IdentityKey, email: String?, in organization: OrganizationID, at now: Date,
@@ -399,6 +412,22 @@ package struct UserStore: Sendable {
                AND revoked_at IS NULL AND expires_at > \(now) RETURNING id
             """
         ).isEmpty
+    }
+
+    /// Gives an invitation that nobody accepted or revoked another token and another end; the old token opens nothing.
+    ///
+    /// - Returns: the new state; nil when there is none to renew.
+    package func renew(
+        _ invitation: InvitationID, tokenDigest: SecretDigest, until end: Date, in organization: OrganizationID,
+        _ transaction: PostgresTransaction
+    ) async throws -> Invitation? {
+        try await transaction.query(
+            """
+            UPDATE invitation SET token_digest = \(tokenDigest.bytes), expires_at = \(end)
+             WHERE organization_id = \(organization) AND id = \(invitation) AND accepted_at IS NULL
+               AND revoked_at IS NULL RETURNING \(invitationColumns)
+            """
+        ).map(Invitation.init(row:)).first
     }
 
     /// - Returns: false when there is no open invitation of that id.

@@ -83,7 +83,9 @@ struct AdminDeletionTests {
             #expect(try await !erasure.run(on: id, at: Date() + Self.grace + 60), "once")
             let late = try await server.call(.post, "\(tenant.path):restore")
             #expect(late.status == 409 || late.status == 404)
-            #expect(try await server.call(.get, tenant.path).status == 404)
+            let remains = try await server.done(.get, tenant.path)
+            #expect(remains["status"] == "deleted" && !remains["erased_at"].isEmpty)
+            #expect(try await server.call(.get, "\(tenant.path)/users").status == 404)
 
             #expect(try await server.done(.post, "\(other.path)/domains/\(domain):verify")["status"] == "verified")
             #expect(

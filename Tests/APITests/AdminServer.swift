@@ -4,6 +4,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
+import Identity
 import Keys
 import Logging
 import Outbound
@@ -75,6 +76,9 @@ struct AdminServer: Sendable {
                     database: administration.database, limits: limits, refusals: refusals,
                     settings: ClientRegistration.Settings(), random: .system), random: .system),
             toolDiscovery: ToolDiscovery(outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger)),
+            identityProviders: IdentityProviders(
+                outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger), secrets: administration.secrets,
+                settings: IdentitySettings()),
             authentication: AdminAuthentication(
                 database: administration.database, refusals: refusals, logger: logger),
             cursorKey: AuthenticationKey(derivedFrom: master, purpose: "cursors")

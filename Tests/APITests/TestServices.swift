@@ -112,6 +112,7 @@ struct TestServices: Sendable {
                 administration: administration, documents: documents,
                 toolDiscovery: ToolDiscovery(
                     outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger)),
+                identityProviders: providers,
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
                 cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")),
             scim: SCIMRoutes(

@@ -23,7 +23,8 @@ def route_table() -> list[tuple[str, str, bool]]:
     routes = []
     for file in sorted((REPOSITORY / "Sources" / "API" / "Admin").glob("*.swift")):
         text = file.read_text()
-        found = re.findall(r'table\.(get|post|patch|put|delete)\(\s*"([^"]*)",\s*\.\w+,\s*in:\s*([^:]*?),\s*use:', text)
+        found = re.findall(r'table\.(get|post|patch|put|delete)\(\s*"([^"]*)",\s*\.\w+,\s*in:\s*([^:]*?)'
+            r'(?:,\s*evenDeleted:\s*true)?,\s*use:', text)
         every = re.findall(r"\btable\.(?:get|post|patch|put|delete)\(", text)
         assert len(found) == len(every), f"{file.name}: unread route"
         for method, path, places in found:
@@ -78,7 +79,7 @@ MISSING = {
     "grant": "gra_", "key": "key_", "signing_key": "sig_", "invitation": "inv_", "event": "evt_",
     "credential": "crd_", "token": "tok_", "initial": "iat_", "issuer": "idp_",
     "group": "grp_", "scim": "sct_", "role": "rol_", "principal": "usr_", "operation": "op_", "review": "rev_",
-    "session": "ses_",
+    "session": "ses_", "identity": "",
 }
 
 
@@ -127,6 +128,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
     code = deployment.platform.code(person)
     connection = claims(deployment.platform.redeem(code).json()["access_token"])
     session = next(platform.list(f"{base}/sessions", user=user["id"]))
+    identity = next(platform.list(f"{base}/users/{user['id']}/identities"))
     event = platform.await_events(organization, lambda rows: len(rows) > 0)[-1]["id"]
     return {
         "org": organization, "user": user["id"], "client": client["id"], "resource": resource["id"],
@@ -136,6 +138,7 @@ def make_things(deployment, platform, name: str) -> dict[str, str]:
         "credential": credential["id"], "token": token["id"], "initial": initial["id"], "issuer": issuer["id"],
         "group": group["id"], "scim": scim["id"], "role": role["id"], "principal": user["id"],
         "operation": operation["id"], "review": review["id"], "session": session["id"],
+        "identity": identity["id"],
         "domain": f"{name}.example", "admitted": code.client_id,
     }
 
@@ -302,13 +305,17 @@ def test_every_platform_route(deployment, owner, theirs, ours, evidence):
 
 
 def test_every_route_works_for_its_owner(deployment, owner, ours):
-    """T-01: the very requests that are refused above are right: with own ids every GET answers 200."""
+    """T-01, design 4.5: the very requests that are refused above are right: with own ids every GET answers 200, and every
+    thing has its ETag."""
     for method, path, platform_route in ROUTES:
         if method == "GET" and not platform_route:
             reply = call(owner, method, filled(path, ids_for(path, ours)))
             assert reply.status_code == 200, (path, reply.text)
             if "{" in path.replace("{org}", ""):
                 assert "globex" not in reply.text, path
+            body = reply.json()
+            if not isinstance(body.get("data"), list):
+                assert re.fullmatch(r'"(v\d+|[\w-]{22})"', reply.headers["etag"]), path
 
 
 def test_every_route_wants_a_key(deployment, ours, http, evidence):

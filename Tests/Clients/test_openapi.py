@@ -242,6 +242,8 @@ def furnish(admin: Admin, made: dict[str, str], slug: str) -> dict:
         "name": "writers", "effect": "allow", "principals": {"everyone": True}, "scopes": ["write"]})
     add("provider", "identity-providers", {
         "kind": "stytch_consumer", "name": "Stytch", "project_id": f"project-test-{slug}", "secret": "secret-test-x"})
+    add("identity", f"users/{ids['user']}/identities", {
+        "identity_provider_id": ids["provider"], "subject": "user-test-ann"})
     add("issuer", "trusted-issuers", {
         "name": "Company", "issuer": "https://idp.fuzzed.example", "jwks_uri": "https://idp.fuzzed.example/jwks",
         "client_ids": [ids["client"]], "authoritative_domains": []})

@@ -339,8 +339,8 @@ def test_suspension_at_every_endpoint(deployment, admin):
 
 
 def test_deletion_and_restoring(deployment, admin, evidence):
-    """T-20, TK-23, design 2: deleted, within a second at every node: as if it never was, also to the platform but for the
-    list that asks for it; nothing is lost: restored, the very connection goes on. The slug stays taken."""
+    """T-20, TK-23, design 2: deleted, within a second at every node: as if it never was, also to the platform, but
+    for what became of it and its log; nothing is lost: restored, the very connection goes on. The slug stays taken."""
     globex = deployment.organizations["globex"]
     with connected(deployment, admin, "globex") as things:
         path = "/v1/organizations/globex"
@@ -359,16 +359,25 @@ def test_deletion_and_restoring(deployment, admin, evidence):
                 "metadata": 404, "authorize": 404, "register": 404, "token": 404, "jwks": 404, "introspect": 404,
                 "userinfo": 404, "admin key": 401}
             assert not refreshes(deployment, things)
-            for method, tail in (("GET", ""), ("GET", "/users"), ("DELETE", ""), ("PATCH", ""), ("POST", ":suspend")):
+            for method, tail in (("GET", "/users"), ("GET", "/settings"), ("DELETE", ""), ("PATCH", ""),
+                                 ("POST", ":suspend")):
                 assert admin.send(method, path + tail, {} if method != "GET" else None,
                     {"if-match": "*"}).status_code == 404, (method, tail)
             assert globex not in [row["id"] for row in admin.list("/v1/organizations")]
             (row,) = [row for row in admin.list("/v1/organizations", status="deleted") if row["id"] == globex]
             assert row["status"] == "deleted" and row["deletes_at"] == deleted.json()["deletes_at"]
             assert admin.send("GET", "/v1/organizations?status=gone").status_code == 400
+            assert globex not in [row["id"] for row in admin.list("/v1/organizations", status="erased")]
+            assert admin.get(path) == row
+            log = [entry["event"]["type"] for entry in admin.list(f"{path}/audit/events")]
+            assert "org.created" in log and evidence.of(deleted, globex)[0]["type"] == "org.deleted"
+            last = admin.get(f"{path}/audit/events?limit=1&order=newest_first")["data"][0]["id"]
+            assert admin.get(f"{path}/audit/events/{last}")["id"] == last
             assert admin.send("POST", "/v1/organizations", {"slug": "globex", "name": "x"}).status_code == 409
             with key_of(deployment, admin, "acme", "*") as other:
                 assert other.send("POST", f"{path}:restore").status_code == 404
+                assert other.send("GET", path).status_code == 404
+                assert other.send("GET", f"{path}/audit/events").status_code == 404
         finally:
             restored = admin.send("POST", f"{path}:restore")
             time.sleep(EPOCH_BOUND)

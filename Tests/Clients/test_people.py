@@ -13,6 +13,7 @@ from evidence import uuid_of
 from gatehouse_demo.admin import Admin
 from gatehouse_demo.chatgpt import claims
 from gatehouse_demo.pages import Person
+from walk import Walk, forms_of
 
 EPOCH_BOUND = 1.0
 
@@ -217,6 +218,79 @@ def test_nothing_gives_more_than_its_maker_has(deployment, platform, fresh, evid
                 assert made.json()["expires_at"][:19] <= soon[:19]
 
 
+# ---- Identities ----------------------------------------------------------------------------------------------------
+
+
+def test_an_identity_is_taken_back(deployment, platform, evidence):
+    """T-02, TK-23, design 3.4: who a person is upstream is taken back by its id; their connections end, it is recorded, and
+    the same identity may be accepted again."""
+    globex = f"/v1/organizations/{deployment.organizations['globex']}"
+    issuer = deployment.platform
+    code = issuer.code(deployment.person("gus"))
+    tokens = issuer.redeem(code).json()
+    user = claims(tokens["access_token"])["sub"]
+    path = f"{globex}/users/{user}/identities"
+    (identity,) = platform.list(path)
+    assert platform.get(f"{path}/{identity['id']}") == identity
+    other = platform.post(f"{globex}/users", {"email": f"other{time.time_ns()}@globex.example"})["id"]
+    with evidence.no_rows_stored():
+        for wrong in (f"{globex}/users/{other}/identities/{identity['id']}", f"{path}/{identity['id'][:-1]}"):
+            assert is_problem(platform.send("DELETE", wrong), 404, "not_found")
+    reply = platform.send("DELETE", f"{path}/{identity['id']}")
+    assert reply.status_code == 204 and list(platform.list(path)) == []
+    (event,) = evidence.of(reply, globex.rsplit("/", 1)[1], type="user.identity_unlinked")
+    assert event["targets"][0]["id"] == user and identity["subject"] not in json.dumps(event)
+    refused = issuer.refresh(tokens["refresh_token"], code.client_id)
+    assert refused.status_code == 400 and refused.json()["error"] == "invalid_grant"
+    again = platform.send("POST", path, {name: identity[name] for name in ("identity_provider_id", "provider", "subject")})
+    assert again.status_code == 201 and again.headers["location"].endswith(f"/identities/{identity['id']}")
+
+
+# ---- Invitations ---------------------------------------------------------------------------------------------------
+
+
+def is_let_in(deployment, email: str, link: str) -> bool:
+    """Whether somebody whom no rule admits comes as far as consent by this link."""
+    client = deployment.platform.register()
+    with Walk(deployment, Person(email, "globex", deployment.person("gus").outbox)) as browser:
+        assert browser.get(link).status_code == 200
+        page = browser.send(browser.until(deployment.platform.url_for(client), "code"))
+        return any(form.named("decision") for form in forms_of(page))
+
+
+def test_an_invitation_is_sent_again(deployment, platform, evidence):
+    """T-07, T-23, design 4: a new link, shown once and ending later, also for one that expired; the old link opens nothing; who
+    could not give what it gives gets no link; accepted or revoked, it is over."""
+    globex = f"/v1/organizations/{deployment.organizations['globex']}"
+    email = f"guest{time.time_ns()}@elsewhere.example"
+    role = built_in(platform, globex)["auditor"]["id"]
+    made = platform.post(f"{globex}/invitations", {"email": email, "roles": [role], "expires_in_seconds": 300})
+    path = f"{globex}/invitations/{made['id']}"
+    digest = f"SELECT encode(token_digest, 'hex') FROM invitation WHERE id = '{uuid_of(made['id'])}'"
+    first = evidence.sql(digest)
+    with key_of(deployment, platform, globex, scopes=["invitations:write", "roles:write"]) as weak:
+        assert is_problem(weak.send("POST", f"{path}:resend"), 403, "exceeds_maker")
+    dry = platform.send("POST", f"{path}:resend?dry_run=true")
+    assert dry.status_code == 200 and "link" not in dry.json() and evidence.sql(digest) == first
+    assert platform.send("POST", f"{path}:resend", {"expires_in_seconds": 1}).status_code == 422
+    evidence.sql(f"UPDATE invitation SET expires_at = now() - interval '1 hour' WHERE id = '{uuid_of(made['id'])}'")
+    reply = platform.send("POST", f"{path}:resend", headers={"idempotency-key": f"again-{time.time_ns()}"})
+    assert reply.status_code == 200, reply.text
+    again = reply.json()
+    assert again["link"] != made["link"] and again["expires_at"] > made["expires_at"] and again["roles"] == [role]
+    assert "link" not in platform.get(path) and evidence.sql(digest) != first
+    (event,) = evidence.of(reply, globex.rsplit("/", 1)[1])
+    assert event["type"] == "invitation.resent" and event["targets"][0]["id"] == made["id"]
+    assert again["link"].rsplit("/", 1)[1] not in json.dumps(event)
+    assert not is_let_in(deployment, email, made["link"])
+    assert is_let_in(deployment, email, again["link"])
+    assert platform.get(path)["accepted_at"]
+    assert is_problem(platform.send("POST", f"{path}:resend"), 409, "conflict")
+    other = platform.post(f"{globex}/invitations", {"email": email})
+    platform.send("DELETE", f"{globex}/invitations/{other['id']}")
+    assert is_problem(platform.send("POST", f"{globex}/invitations/{other['id']}:resend"), 409, "conflict")
+
+
 # ---- Lists ---------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +387,73 @@ def test_import_says_what_became_of_each_row(deployment, platform, fresh, eviden
     left = evidence.sql(f"SELECT count(*) FROM operation_row WHERE input IS NOT NULL AND operation_id = "
                         f"'{uuid_of(operation['id'])}'")
     assert left == "0", "what the lines said is forgotten"
+
+
+def test_import_gives_groups_and_roles(deployment, platform, fresh, evidence):
+    """T-23, design 4.9: lines put people into groups and give them roles, known people too; each is recorded as if it had been
+    done by itself, and so is the end; a key that could not give all that gives nothing, and is recorded."""
+    organization = fresh.rsplit("/", 1)[1]
+    roles = built_in(platform, fresh)
+    auditor, member = roles["auditor"]["id"], roles["member"]["id"]
+    known = platform.post(f"{fresh}/users", {"email": "known@people.example"})["id"]
+    team = platform.post(f"{fresh}/groups", {"name": "Team"})
+    trusted = platform.post(f"{fresh}/groups", {"name": "Trusted"})["id"]
+    platform.post(f"{fresh}/roles/{auditor}/bindings", {"group": trusted})
+    lines = [
+        {"email": "new@people.example", "groups": [team["id"]], "roles": [member, auditor]},
+        {"email": "known@people.example", "groups": [team["id"]]},
+        {"email": "known@people.example", "groups": [team["id"]]},
+        {"email": "bad@people.example", "groups": [f"grp_{'0' * 26}"]}, {"email": "bad@people.example", "roles": ["x"]},
+        {"email": "new@people.example", "roles": [member]},
+    ]
+    expected = ["created", "updated", "unchanged", "failed", "failed", "unchanged"]
+    where = f"organization_id = '{uuid_of(organization)}'"
+    held = (f"SELECT (SELECT count(*) FROM role_binding WHERE {where}), (SELECT count(*) FROM group_member WHERE {where}), "
+            f'(SELECT count(*) FROM "user" WHERE {where}), (SELECT count(*) FROM operation WHERE {where})')
+    before = evidence.sql(held)
+
+    scopes = ["users:write", "groups:write", "roles:write"]
+    attempts = [
+        (scopes, lines[:1], ["/1/roles/1"]), (scopes, [{"email": "y@people.example", "groups": [trusted]}], ["/1/groups/0"]),
+        (scopes[:1], [lines[1]], ["/1/groups"]), (scopes[:2], [{"email": "z@people.example"}, lines[5]], ["/2/roles"]),
+    ]
+    for held_scopes, attempt, pointers in attempts:
+        with key_of(deployment, platform, fresh, scopes=held_scopes) as weak:
+            for mode in ("", "?dry_run=true"):
+                reply = send_lines(weak, f"{fresh}/users:batch{mode}", attempt)
+                assert is_problem(reply, 403, "exceeds_maker"), reply.text
+                assert [error["pointer"] for error in reply.json()["errors"]] == pointers
+    (denied,) = evidence.of(reply, organization)
+    assert denied["type"] == "admin.access_denied" and denied["reason"] == "exceeds_maker"
+    assert evidence.sql(held) == before
+
+    dry = send_lines(platform, f"{fresh}/users:batch?dry_run=true", lines)
+    assert [row["outcome"] for row in dry.json()["data"]] == expected, dry.text
+    assert evidence.sql(held) == before
+    reply = send_lines(platform, f"{fresh}/users:batch", lines)
+    operation, _ = await_end(platform, reply.headers["location"])
+    rows = list(platform.list(f"{fresh}/operations/{operation['id']}/rows"))
+    assert [row["outcome"] for row in rows] == expected
+    assert [row["pointer"] for row in rows if row["outcome"] == "failed"] == ["/groups/0", "/roles/0"]
+    new = rows[0]["user"]
+    assert {row["user_id"] for row in platform.list(f"{fresh}/groups/{team['id']}/members")} == {new, known}
+    assert platform.get(f"{fresh}/groups/{team['id']}")["updated_at"] > team["updated_at"]
+    for role in (auditor, member):
+        assert new in [row.get("user") for row in platform.list(f"{fresh}/roles/{role}/bindings")]
+
+    def mine(events: list[dict]) -> list[dict]:
+        return [row for row in events if operation["id"] in str(row["targets"])]
+
+    events = mine(platform.await_events(organization, lambda rows: any(
+        row["type"] == "operation.finished" for row in mine(rows))))
+    kinds = sorted(row["type"] for row in events if row["type"] != "admin.api_called")
+    assert kinds == ["membership.added", "operation.finished", "user.created", "user.role_granted", "user.role_granted"]
+    (finished,) = [row for row in events if row["type"] == "operation.finished"]
+    assert finished["outcome"] == "success" and finished["metadata"] == {
+        "kind": "users.import", "created": "1", "updated": "1", "unchanged": "2", "failed": "2"}
+    assert finished["request"]["id"] == reply.headers["request-id"]
+    granted = {row["metadata"]["role"] for row in events if row["type"] == "user.role_granted"}
+    assert granted == {"auditor", "member"}
 
 
 def test_import_bodies(platform, fresh, evidence):
@@ -431,7 +572,7 @@ def test_erasure(deployment, platform, evidence):
     operation, _ = await_end(platform, reply.headers["location"])
     assert operation["status"] == "succeeded" and operation["outcomes"]["disclosures_erased"] > 3
     assert operation["progress"]["done"] == operation["progress"]["total"]
-    (erased,) = evidence.of(reply, organization)
+    (erased,) = evidence.of(reply, organization, type="user.erased")
     assert erased["type"] == "user.erased" and erased["targets"][0]["id"] == user["id"]
     assert email not in json.dumps(erased) and "Erin" not in json.dumps(erased)
     assert [one for one in personal() if "Erin" in one or email in one] == []

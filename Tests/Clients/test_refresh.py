@@ -243,6 +243,22 @@ def test_window_ends_by_time(deployment, client, connect, admin):
         assert invalid_grant(deployment.platform.refresh(second["refresh_token"], client))
 
 
+@pytest.mark.parametrize("setting,column", [
+    ("grant_lifetime_seconds", "created_at"), ("grant_idle_lifetime_seconds", "last_used_at")])
+def test_connections_end_by_their_age(deployment, client, connect, admin, evidence, setting, column):
+    """TK-23, design 3.6: a connection that is older, or was unused for longer, than its organization allows by now is worth
+    nothing at any node; what is younger goes on, and so does it when the organization allows more again."""
+    tokens, young = connect("gus"), connect("gus")
+    grant = uuid_of(claims(tokens["access_token"])["grant_id"])
+    # Another version, so that no node goes by what it remembers.
+    evidence.sql(f"""UPDATE "grant" SET {column} = {column} - interval '2 hours', version = version + 1
+                      WHERE id = '{grant}'""")
+    with settings(admin, deployment.organizations["globex"], **{setting: 3600}):
+        assert all(invalid_grant(reply) for reply in at_both_nodes(deployment, tokens["refresh_token"], client))
+        assert deployment.platform.refresh(young["refresh_token"], client).status_code == 200
+    assert deployment.platform.refresh(tokens["refresh_token"], client).status_code == 200
+
+
 # ---- What an administrator decides counts everywhere within a second ---------------------------------------------
 
 

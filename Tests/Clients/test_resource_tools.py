@@ -144,6 +144,78 @@ def test_import_review_and_drift(deployment, admin, base, resource, json_respons
     assert drift["metadata"] == {"changed": "1", "gone": "1", "new": "1"}
 
 
+def test_whether_a_tool_may_be_called(deployment, admin, base, resource):
+    """Design 5: `:evaluate` says of a tool whether a call of it would be allowed for these scopes, and why not: not reviewed,
+    changed since, gone, or which scopes are missing."""
+    (alice,) = admin.list(f"{base}/users", email="alice@acme.example")
+    client = admin.post(f"{base}/clients", {"name": "Caller", "redirect_uris": ["https://caller.example/back"]})
+
+    def asked(tool: str, **more) -> dict:
+        return admin.post(f"{base}/scope-policies:evaluate", {
+            "user": alice["id"], "client": client["id"], "resource": made["id"], "tool": tool} | more)["tool"]
+
+    with McpServer(True) as server:
+        with_notes(server)
+        made = resource(server.url)
+        place = f"{base}/resources/{made['id']}"
+        policy = admin.post(f"{base}/scope-policies", {
+            "name": f"tools {time.time_ns()}", "effect": "allow", "principals": {"everyone": True},
+            "resources": [made["id"]], "scopes": ["read", "write"]})
+        unknown = admin.send("POST", f"{base}/scope-policies:evaluate", {
+            "user": alice["id"], "client": client["id"], "resource": made["id"], "tool": "read_note"})
+        assert unknown.status_code == 422 and unknown.json()["errors"][0]["pointer"] == "/tool"
+        digests = {row["name"]: row["digest"] for row in admin.post(f"{place}:import-tools", {})["tools"]}
+        assert asked("read_note") == {
+            "name": "read_note", "allowed": False, "reason": "not_reviewed", "state": "new", "scopes": ["read"],
+            "missing": []}
+        admin.call("PATCH", f"{place}/tools", {"tools": {
+            name: {"reviewed_digest": digest} for name, digest in digests.items()}})
+        allowed = asked("read_note", scopes=["read"])
+        assert allowed["allowed"] and allowed["reason"] == "allowed"
+        short = asked("add_note", scopes=["read"])
+        assert not short["allowed"] and short["reason"] == "missing_scopes" and short["missing"] == ["write"]
+        assert asked("add_note")["allowed"] and asked("drop_notes")["missing"] == ["admin"]
+        port = server.port
+    with McpServer(True, port=port) as server:
+        with_notes(server, description="Says something else.")
+        server.mcp.local_provider.remove_tool("drop_notes")
+        admin.post(f"{place}:import-tools", {})
+    assert asked("read_note")["reason"] == "changed_since_review"
+    assert asked("drop_notes")["reason"] == "gone" and asked("add_note")["allowed"]
+    assert "tool" not in admin.post(f"{base}/scope-policies:evaluate", {
+        "user": alice["id"], "client": client["id"], "resource": made["id"]})
+    for path in (f"scope-policies/{policy['id']}", f"clients/{client['id']}"):
+        admin.call("DELETE", f"{base}/{path}", headers={"if-match": "*"})
+
+
+def test_what_is_told_of_a_tool_is_pinned(admin, base, resource):
+    """Design 5: its title and what it says that it returns count too; what was never reviewed and is gone leaves nothing."""
+    with McpServer(True) as server:
+        @server.mcp.tool(title="Reads")
+        def look() -> str:
+            return ""
+
+        @server.mcp.tool
+        def passing() -> str:
+            return ""
+
+        made = resource(server.url)
+        place = f"{base}/resources/{made['id']}"
+        first = {row["name"]: row for row in admin.post(f"{place}:import-tools", {})["tools"]}
+        assert first["look"]["definition"]["title"] == "Reads" and "outputSchema" in first["look"]["definition"]
+        admin.call("PATCH", f"{place}/tools", {"tools": {"look": {"reviewed_digest": first["look"]["digest"]}}})
+        port = server.port
+    with McpServer(True, port=port) as server:
+        @server.mcp.tool(title="Deletes")
+        def look() -> int:   # noqa: F811
+            return 0
+
+        again = admin.post(f"{place}:import-tools", {})
+        assert again["changed"] == [{"name": "look", "members": ["outputSchema", "title"]}]
+        assert again["gone"] == ["passing"] and [row["name"] for row in again["tools"]] == ["look"]
+        assert states(admin, base, made) == {"look": "changed"}
+
+
 def test_pages_of_tools(admin, base, resource):
     """Design 5: a server that lists its tools page by page is read to the end; so is our own list."""
     with McpServer(False, page_size=2) as server:

@@ -459,18 +459,121 @@ def test_a_directory_changes_a_decision(deployment, platform, acme):
         platform.send("DELETE", f"{acme.base}/scope-policies/{statement['id']}", headers={"if-match": "*"})
 
 
+BULK = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
+BULK_REPLY = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
+
+
+def bulk(directory, *operations: dict, **more) -> httpx.Response:
+    return directory.send("POST", "/Bulk", {"schemas": [BULK], "Operations": list(operations)} | more)
+
+
+def done(reply: httpx.Response) -> list[tuple]:
+    assert reply.status_code == 200 and reply.json()["schemas"] == [BULK_REPLY], reply.text
+    return [(one["method"], one.get("bulkId"), one["status"]) for one in reply.json()["Operations"]]
+
+
+def new_user(bulk_id: str, name: str, **more) -> dict:
+    return {"method": "POST", "path": "/Users", "bulkId": bulk_id, "data": {"schemas": [USER], "userName": name} | more}
+
+
+def new_group(bulk_id: str, *members: str, name: str | None = None) -> dict:
+    return {"method": "POST", "path": "/Groups", "bulkId": bulk_id, "data": {
+        "schemas": [GROUP], "displayName": name or str(uuid.uuid4()), "members": [{"value": one} for one in members]}}
+
+
+def test_bulk(acme, evidence):
+    """SC-11: many changes in one request, each with its own status, version and event; what refers to another comes after it,
+    whatever the order; one that fails says why and stops nobody else."""
+    names = [f"{uuid.uuid4()}@acme.example" for _ in range(2)]
+    reply = bulk(acme, new_group("team", "bulkId:one", "bulkId:two"), new_user("one", names[0]), new_user("two", names[1]),
+                 new_user("again", names[0].upper()), {"method": "delete", "path": f"/Users/usr_{'0' * 26}"})
+    assert done(reply) == [("POST", "team", "201"), ("POST", "one", "201"), ("POST", "two", "201"),
+                           ("POST", "again", "409"), ("DELETE", None, "404")]
+    team, one, two, again, gone = reply.json()["Operations"]
+    acme.groups.append(team["location"].rsplit("/", 1)[1])
+    users = [made["location"].rsplit("/", 1)[1] for made in (one, two)]
+    acme.users += users
+    assert again["response"]["schemas"] == [ERROR] and again["response"]["scimType"] == "uniqueness"
+    assert "location" not in again and gone["location"].endswith("0" * 26) and gone["response"]["status"] == "404"
+    group = acme.http.get(team["location"]).json()
+    assert sorted(m["value"] for m in group["members"]) == sorted(users)
+    seen = acme.http.get(one["location"])
+    assert seen.headers["etag"] == one["version"] and seen.json()["userName"] == names[0]
+    types = [event["type"] for event in evidence.of(reply, acme.organization)]
+    assert sorted(types) == ["group.created", "user.created", "user.created"]
+
+    # Conditions, patches and references in paths.
+    stale = bulk(acme, {"method": "PATCH", "path": f"/Users/{users[0]}", "version": 'W/"v99"', "data": {
+        "schemas": [PATCH], "Operations": [{"op": "replace", "path": "active", "value": False}]}})
+    assert done(stale) == [("PATCH", None, "412")]
+    name = f"{uuid.uuid4()}@acme.example"
+    reply = bulk(
+        acme, {"method": "PUT", "path": "/Users/bulkId:new", "data": {
+            "schemas": [USER], "userName": name, "displayName": "Put"}}, new_user("new", name),
+        {"method": "PATCH", "path": f"/Groups/{acme.groups[-1]}", "data": {"schemas": [PATCH], "Operations": [
+            {"op": "add", "path": "members", "value": [{"value": "bulkId:new"}]}]}},
+        {"method": "DELETE", "path": f"/Users/{users[1]}", "version": two["version"]})
+    assert done(reply) == [("PUT", None, "200"), ("POST", "new", "201"), ("PATCH", None, "200"), ("DELETE", None, "204")]
+    new = reply.json()["Operations"][1]["location"]
+    acme.users.append(new.rsplit("/", 1)[1])
+    assert acme.http.get(new).json()["displayName"] == "Put"
+    members = {m["value"] for m in acme.send("GET", f"/Groups/{acme.groups[-1]}").json()["members"]}
+    assert members == {users[0], new.rsplit("/", 1)[1]}
+
+
+def test_bulk_that_refers_in_circles(acme, evidence):
+    """SC-11: what refers to each other in a circle, or to nobody, or to what failed, is refused by itself; nothing of it is
+    kept."""
+    with evidence.no_rows_stored():
+        reply = bulk(acme, new_group("a", "bulkId:b"), new_group("b", "bulkId:a"), new_group("c", "bulkId:c"),
+                     new_group("d", "bulkId:nobody"), new_user("e", ""), new_group("f", "bulkId:e"))
+    assert [status for _, _, status in done(reply)] == ["409", "409", "409", "400", "400", "409"]
+    circle = reply.json()["Operations"]
+    assert "circle" in circle[1]["response"]["detail"] and "circle" in circle[2]["response"]["detail"]
+
+
+def test_bulk_ends_at_its_limits(acme, evidence):
+    """SC-11: after as many errors as `failOnErrors` says nothing more is begun; too many operations or bytes are 413; what
+    cannot be read as a bulk request is 400 as a whole, and nothing of it is done."""
+    nobody = {"method": "DELETE", "path": f"/Users/usr_{'0' * 26}"}
+    name = f"{uuid.uuid4()}@acme.example"
+    with evidence.no_rows_stored():
+        reply = bulk(acme, nobody, nobody, new_user("late", name), failOnErrors=2)
+        assert [status for _, _, status in done(reply)] == ["404", "404"]
+        refused(bulk(acme, *[nobody] * 101), 413)
+        refused(bulk(acme, new_user("x", name, title="x" * 1024 * 1024)), 413)
+        wrong = [
+            {"method": "GET", "path": "/Users"}, {"path": "/Users"}, {"method": "DELETE"},
+            {"method": "POST", "path": "/Users", "data": {"schemas": [USER], "userName": name}},
+        ]
+        for operation in wrong:
+            refused(bulk(acme, new_user("first", name), operation), 400, "invalidSyntax")
+        refused(bulk(acme, new_user("x", name), new_user("x", name)), 400, "invalidSyntax")
+        refused(bulk(acme, nobody, failOnErrors=0), 400, "invalidValue")
+        refused(acme.send("POST", "/Bulk", {"schemas": [PATCH], "Operations": [nobody]}), 400, "invalidValue")
+        places = [{"method": "DELETE", "path": "/Users"}, {"method": "POST", "path": "/Schemas", "bulkId": "x", "data": {}},
+                  {"method": "PUT", "path": "/Users/x/y", "data": {}}]
+        assert [status for _, _, status in done(bulk(acme, *places))] == ["405", "405", "400"]
+    assert done(bulk(acme, new_user("x", name), nobody, failOnErrors=5)) == [("POST", "x", "201"), ("DELETE", None, "404")]
+    acme.users += acme.found(f'userName eq "{name}"')
+
+
 def test_what_it_says_of_itself(acme):
     """SC-02, SC-09, PD-02: what the server can do is told to whoever has a token, and not filtered; errors are SCIM's own."""
     config = acme.send("GET", "/ServiceProviderConfig").json()
-    assert config["patch"]["supported"] and config["filter"]["maxResults"] == 200 and not config["bulk"]["supported"]
+    assert config["patch"]["supported"] and config["filter"]["maxResults"] == 200
+    assert config["bulk"] == {"supported": True, "maxOperations": 100, "maxPayloadSize": 1024 * 1024}
     assert {t["id"] for t in acme.send("GET", "/ResourceTypes").json()["Resources"]} == {"User", "Group"}
     assert acme.send("GET", f"/Schemas/{USER}").json()["id"] == USER
     for path in ("/ResourceTypes", "/Schemas", "/ServiceProviderConfig"):
         refused(acme.send("GET", path, params={"filter": 'id eq "User"'}), 403)
         assert acme.send("POST", path, {}).status_code == 405
-    for path in ("/Nothing", "/Users/x/y", "/Schemas/urn:none", "/Me", "/Bulk"):
+    for path in ("/Nothing", "/Users/x/y", "/Schemas/urn:none"):
         refused(acme.send("GET", path), 404)
-    refused(acme.send("POST", "/Bulk", {}), 404)
+    # Nobody could be meant by it (RFC 7644 §3.11).
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        refused(acme.send(method, "/Me", {} if method != "GET" else None), 501)
+    refused(acme.send("GET", "/Bulk"), 405)
     refused(acme.send("PUT", "/Users", {}), 405)
     reply = acme.send("GET", "/Users", params={"count": "1"})
     assert reply.headers["content-type"] == "application/scim+json" and "ratelimit" in reply.headers

@@ -150,7 +150,7 @@ struct AccessReviewTests {
             let now = try await world.administration.evaluate(
                 PolicyQuestion(.user(user, through: row.client), resource: row.resource), in: world.organization,
                 at: moment
-            ).decision
+            ).explanation.decision
             #expect(Set(row.scopes).isSubset(of: now.effective))
             #expect(row.widest.isSuperset(of: now.effective))
         }

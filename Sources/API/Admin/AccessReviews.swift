@@ -58,7 +58,7 @@ struct AccessReviewsEndpoint: Sendable {
 
     private func get(_ call: AdminCall) async throws -> Response {
         call.reply(
-            .ok, Self.json(try await administration.accessReview(call.id("review"), of: call.organization.id)))
+            unversioned: Self.json(try await administration.accessReview(call.id("review"), of: call.organization.id)))
     }
 
     /// JSON in pages, or all rows as one CSV file.

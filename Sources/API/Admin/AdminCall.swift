@@ -115,6 +115,13 @@ struct AdminCall: Sendable {
 
     // MARK: Replies
 
+    /// One thing that has no versions: its tag follows from what is told of it.
+    func reply(unversioned body: [UInt8]) -> Response {
+        var response = reply(.ok, body)
+        response.headers[.eTag] = "\"\(Base64URL.encode(Array(sha256(body).prefix(16))))\""
+        return response
+    }
+
     func reply(
         _ status: HTTPResponse.Status = .ok, _ body: [UInt8], version: Int64? = nil
     ) -> Response {

@@ -1,6 +1,7 @@
 package import ControlPlane
 import HTTPTypes
 import Hummingbird
+package import Identity
 package import Keys
 import Tenancy
 
@@ -12,18 +13,19 @@ package struct AdminRoutes: Sendable {
     private let administration: Administration
     private let documents: ClientDocuments
     private let toolDiscovery: ToolDiscovery
+    private let identityProviders: IdentityProviders
     private let authentication: AdminAuthentication
     private let cursors: CursorSeal
 
     /// - Parameter cursorKey: proves that a page cursor is one of ours; the same on every node.
     package init(
         administration: Administration, documents: ClientDocuments, toolDiscovery: ToolDiscovery,
-        authentication: AdminAuthentication,
-        cursorKey: AuthenticationKey
+        identityProviders: IdentityProviders, authentication: AdminAuthentication, cursorKey: AuthenticationKey
     ) {
         self.administration = administration
         self.documents = documents
         self.toolDiscovery = toolDiscovery
+        self.identityProviders = identityProviders
         self.authentication = authentication
         cursors = CursorSeal(key: cursorKey)
     }
@@ -52,7 +54,7 @@ package struct AdminRoutes: Sendable {
         UserImportsEndpoint(administration: administration).addRoutes(to: table)
         RolesEndpoint(administration: administration).addRoutes(to: table)
         InvitationsEndpoint(administration: administration).addRoutes(to: table)
-        IdentityProvidersEndpoint(administration: administration).addRoutes(to: table)
+        IdentityProvidersEndpoint(administration: administration, known: identityProviders).addRoutes(to: table)
         TrustedIssuersEndpoint(administration: administration).addRoutes(to: table)
         ResourcesEndpoint(administration: administration).addRoutes(to: table)
         ResourceCredentialsEndpoint(administration: administration).addRoutes(to: table)
@@ -108,11 +110,12 @@ struct AdminRouteTable {
     let publicURL: String
     let described: DescribedRoutes
 
+    /// - Parameter evenDeleted: it can be read of a deleted organization too, by keys of the platform.
     func get(
-        _ path: String, _ scope: AdminScope, in places: AdminPlace..., use handler: @escaping Handler,
-        as operation: Operation
+        _ path: String, _ scope: AdminScope, in places: AdminPlace..., evenDeleted: Bool = false,
+        use handler: @escaping Handler, as operation: Operation
     ) {
-        on(.get, path, scope, places, handler, operation)
+        on(.get, path, scope, places, handler, operation, evenDeleted: evenDeleted)
     }
     /// - Parameter largestBody: in bytes.
     func post(
@@ -136,7 +139,8 @@ struct AdminRouteTable {
 
     private func on(
         _ method: HTTPRequest.Method, _ path: String, _ scope: AdminScope, _ places: [AdminPlace],
-        _ handler: @escaping Handler, _ operation: Operation, largestBody: Int = JSONBody.largest
+        _ handler: @escaping Handler, _ operation: Operation, largestBody: Int = JSONBody.largest,
+        evenDeleted: Bool = false
     ) {
         for place in places {
             let full =
@@ -152,7 +156,7 @@ struct AdminRouteTable {
                     method: method, path: "/v1/\(full)", scope: scope, operation: operation,
                     id: operation.id + (isTwin ? "OfPlatform" : "")))
             group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
-                let organization = try await gate.organization(place, context, holding: scope)
+                let organization = try await gate.organization(place, context, holding: scope, evenDeleted: evenDeleted)
                 let write =
                     method == .get
                     ? nil
@@ -188,7 +192,7 @@ struct AdminGate: Sendable {
     ///
     /// - Throws: ``AdminError/notFound``, ``AdminError/forbidden(missingScope:)``.
     func organization(
-        _ place: AdminPlace, _ context: AdminContext, holding scope: AdminScope
+        _ place: AdminPlace, _ context: AdminContext, holding scope: AdminScope, evenDeleted: Bool
     ) async throws -> Organization {
         let administrator = context.administrator
         let named =
@@ -203,7 +207,8 @@ struct AdminGate: Sendable {
             }
             throw AdminError.notFound
         }
-        let organization = try await administration.organization(id)
+        let organization = try await administration.organization(
+            id, evenDeleted: evenDeleted && administrator.isPlatform)
         guard administrator.holds(scope) else {
             try await authentication.recordDenial(of: administrator, reason: "missing_scope", missing: scope)
             throw AdminError.forbidden(missingScope: scope)

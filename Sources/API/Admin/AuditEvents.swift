@@ -10,10 +10,11 @@ struct AuditEventsEndpoint: Sendable {
 
     func addRoutes(to table: AdminRouteTable) {
         table.get(
-            "audit/events", .auditRead, in: .platform, .organization, use: list,
-            as: .list("listAuditEvents", "What happened", of: Self.schema, filters: Self.filters))
+            "audit/events", .auditRead, in: .platform, .organization, evenDeleted: true, use: list,
+            as: .list("listAuditEvents", "What happened", of: Self.schema, filters: Self.filters).said(
+                "The log outlives its organization: keys of the platform read that of a deleted one too."))
         table.get(
-            "audit/events/{event}", .auditRead, in: .platform, .organization, use: get,
+            "audit/events/{event}", .auditRead, in: .platform, .organization, evenDeleted: true, use: get,
             as: .read("getAuditEvent", "One event", Self.schema))
     }
 
@@ -36,7 +37,7 @@ struct AuditEventsEndpoint: Sendable {
         guard let entry = try await administration.auditLog.event(call.id("event"), of: call.organization.id) else {
             throw AdminError.notFound
         }
-        return call.reply(.ok, Self.json(entry))
+        return call.reply(unversioned: Self.json(entry))
     }
 
     private static func order(_ request: ListRequest) throws(AdminError) -> AuditLog.Order {

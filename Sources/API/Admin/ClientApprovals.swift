@@ -49,7 +49,8 @@ struct ClientApprovalsEndpoint: Sendable {
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
-        call.reply(.ok, Self.json(try await administration.approval(of: call.id("client"), by: call.organization.id)))
+        call.reply(
+            unversioned: Self.json(try await administration.approval(of: call.id("client"), by: call.organization.id)))
     }
 
     private func approve(_ call: AdminCall) async throws -> Response {

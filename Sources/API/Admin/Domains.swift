@@ -48,7 +48,7 @@ struct DomainsEndpoint: Sendable {
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
-        call.reply(.ok, Self.json(try await administration.domain(name(call), of: call.organization.id)))
+        call.reply(unversioned: Self.json(try await administration.domain(name(call), of: call.organization.id)))
     }
 
     private func remove(_ call: AdminCall) async throws -> Response {

@@ -1,11 +1,13 @@
 import ControlPlane
 import Hummingbird
+import Identity
 import Keys
 import Tenancy
 
 /// `/v1/organizations/{org}/identity-providers`
 struct IdentityProvidersEndpoint: Sendable {
     let administration: Administration
+    let known: IdentityProviders
 
     func addRoutes(to table: AdminRouteTable) {
         table.get(
@@ -21,6 +23,11 @@ struct IdentityProvidersEndpoint: Sendable {
         table.patch(
             "identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: update,
             as: .update("updateIdentityProvider", "Change an identity provider", from: Self.patch, to: Self.schema))
+        table.post(
+            "identity-providers/{provider}:test", .identityProvidersWrite, in: .organization, use: test,
+            as: .act(
+                "testIdentityProvider", "Ask the provider whether people could sign in through it", to: Self.testSchema
+            ).said("Sends nobody anything and changes nothing. One that is disabled can be tried too."))
         table.delete(
             "identity-providers/{provider}", .identityProvidersWrite, in: .organization, use: delete,
             as: .remove(
@@ -77,6 +84,23 @@ struct IdentityProvidersEndpoint: Sendable {
         }
     }
 
+    private func test(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("provider", of: IdentityProviderID.self)
+        try await call.noBody()
+        return try await call.write { administrator in
+            try await administration.testIdentityProvider(
+                id, in: call.organization, through: known, by: administrator)
+        } reply: { done in
+            .ok(
+                JSONWriter.object { json in
+                    json.bool("ok", done.value.problem == nil)
+                    json.optional("code", done.value.problem?.reason)
+                    json.optional("detail", done.value.problem?.explanation)
+                    json.time("tested_at", done.value.testedAt)
+                })
+        }
+    }
+
     private func delete(_ call: AdminCall) async throws -> Response {
         let id = try call.id("provider", of: IdentityProviderID.self)
         return try await call.write { administrator in
@@ -86,6 +110,13 @@ struct IdentityProvidersEndpoint: Sendable {
             .deleted
         }
     }
+
+    private static let testSchema = Schema.named(
+        "IdentityProviderTest",
+        .object([
+            "ok": .bool, "code": .string.nullable.said("The machine's word for what is wrong."),
+            "detail": .string.nullable, "tested_at": .time,
+        ]))
 
     private static let schema = Schema.named(
         "IdentityProvider",
@@ -127,6 +158,41 @@ struct IdentityProvidersEndpoint: Sendable {
             json.strings("authoritative_domains", provider.authoritativeDomains)
             json.time("created_at", provider.createdAt)
             json.time("updated_at", provider.updatedAt)
+        }
+    }
+}
+
+extension SignInError {
+    /// What an administrator can do something with.
+    fileprivate var explanation: String {
+        switch self {
+        case .misconfigured(let what): what.explanation
+        case .refused(let text): text
+        case .unavailable: "The provider does not answer, or is left alone for a moment after failing repeatedly."
+        default: "The provider answered with something else than was asked."
+        }
+    }
+}
+
+extension Misconfiguration {
+    fileprivate var explanation: String {
+        switch self {
+        case .noProvider: "No active identity provider signs people in."
+        case .disabled: "The identity provider is disabled."
+        case .unsupportedKind: "This release cannot sign people in through this kind of provider."
+        case .noOrganization: "Stytch's organization is not set: send organization_id."
+        case .noSecret: "The project's secret is not set: send secret."
+        case .unreadableSecret: "The stored secret cannot be opened with this server's master key: send it again."
+        case .projectID: "The project_id must begin with project-live- or project-test-."
+        case .testProject: "A Stytch test project, which anybody can open, signs nobody in here."
+        case .baseURL: "The base_url cannot be used."
+        case .rejectedCredentials: "Stytch does not accept the project's id and secret."
+        case .otherKindOfProject:
+            "The Stytch project is of the other kind: B2B in place of consumer, or consumer in place of B2B."
+        case .unknownOrganization: "The Stytch project has no such active organization."
+        case .wantsCaptcha: "The Stytch project wants a CAPTCHA for calls by servers."
+        case .forbidsCodes: "The organization's Stytch settings do not allow codes by e-mail."
+        case .forbidsCall: "Stytch forbids the call."
         }
     }
 }

@@ -47,7 +47,7 @@ struct InitialAccessTokensEndpoint: Sendable {
 
     private func get(_ call: AdminCall) async throws -> Response {
         let token = try await administration.initialAccessToken(call.id("initial"), of: call.organization.id)
-        return call.reply(.ok, Self.json(token))
+        return call.reply(unversioned: Self.json(token))
     }
 
     private func revoke(_ call: AdminCall) async throws -> Response {

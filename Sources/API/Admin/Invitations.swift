@@ -19,6 +19,14 @@ struct InvitationsEndpoint: Sendable {
         table.get(
             "invitations/{invitation}", .invitationsRead, in: .organization, use: get,
             as: .read("getInvitation", "One invitation", Self.schema))
+        table.post(
+            "invitations/{invitation}:resend", .invitationsWrite, in: .organization, use: resend,
+            as: .act(
+                "resendInvitation", "Make a new link, shown once; the old one opens nothing any more",
+                from: Self.again, to: Self.made
+            ).said(
+                "For invitations that nobody accepted or revoked, expired ones too. Its maker has to be able to give all "
+                    + "that it gives."))
         table.delete(
             "invitations/{invitation}", .invitationsWrite, in: .organization, use: revoke,
             as: .remove("revokeInvitation", "End an invitation"))
@@ -50,7 +58,24 @@ struct InvitationsEndpoint: Sendable {
     }
 
     private func get(_ call: AdminCall) async throws -> Response {
-        call.reply(.ok, Self.json(try await administration.invitation(call.id("invitation"), of: call.organization.id)))
+        call.reply(
+            unversioned: Self.json(try await administration.invitation(call.id("invitation"), of: call.organization.id))
+        )
+    }
+
+    private func resend(_ call: AdminCall) async throws -> Response {
+        let id = try call.id("invitation", of: InvitationID.self)
+        var lifetime: Int?
+        if var members = try await call.optionalBody() {
+            lifetime = members.integer("expires_in_seconds")
+            try members.finish()
+        }
+        return try await call.write { [lifetime] administrator in
+            try await administration.resendInvitation(
+                id, lifetimeSeconds: lifetime, in: call.organization.id, by: administrator)
+        } reply: { made in
+            .ok(Self.json(made.value.invitation, link: made.shown(made.value.link)))
+        }
     }
 
     private func revoke(_ call: AdminCall) async throws -> Response {
@@ -81,6 +106,10 @@ struct InvitationsEndpoint: Sendable {
             "roles": .array(of: .id(RoleID.self), 0...50).optional,
             "expires_in_seconds": .integer(Administration.invitationLifetime.allowed).optional,
         ]))
+
+    private static let again = Schema.named(
+        "InvitationAgain",
+        .draft(["expires_in_seconds": .integer(Administration.invitationLifetime.allowed).optional]))
 
     /// - Parameter link: told once, in the reply that made it.
     private static func json(_ invitation: Invitation, link: Secret? = nil) -> [UInt8] {

@@ -29,7 +29,7 @@ struct OperationsEndpoint: Sendable {
 
     private func get(_ call: AdminCall) async throws -> Response {
         call.reply(
-            .ok, Self.json(try await administration.operation(call.id("operation"), of: call.organization.id)))
+            unversioned: Self.json(try await administration.operation(call.id("operation"), of: call.organization.id)))
     }
 
     private func rows(_ call: AdminCall) async throws -> Response {

@@ -11,16 +11,17 @@ struct OrganizationsEndpoint: Sendable {
         table.get(
             "organizations", .organizationsRead, in: .platform, use: list,
             as: .list(
-                "listOrganizations", "All organizations, or those that are deleted and can be restored",
-                of: Self.schema, filters: ["status": .words("deleted")]))
+                "listOrganizations", "All organizations, those that are deleted, or those that were erased since",
+                of: Self.schema, filters: ["status": .words("deleted", "erased")]))
         table.post(
             "organizations", .organizationsWrite, in: .platform, use: create,
             as: .create(
                 "createOrganization", "Make an organization that can be used at once", from: Self.draft, to: Self.schema
             ))
         table.get(
-            "", .organizationsRead, in: .organization, use: get,
-            as: .read("getOrganization", "The organization and its settings", Self.schema))
+            "", .organizationsRead, in: .organization, evenDeleted: true, use: get,
+            as: .read("getOrganization", "The organization and its settings", Self.schema).said(
+                "Keys of the platform see a deleted one too, with when it was deleted and when it is, or was, erased."))
         table.patch(
             "", .organizationsWrite, in: .organization, use: update,
             as: .update(
@@ -57,8 +58,10 @@ struct OrganizationsEndpoint: Sendable {
         switch request.filters["status"] {
         case nil: presence = .present
         case "deleted": presence = .deleted
+        case "erased": presence = .erased
         default:
-            throw AdminError.malformed("status is deleted, or left out: then those that are not deleted are listed.")
+            throw AdminError.malformed(
+                "status is deleted or erased, or left out: then those that are neither are listed.")
         }
         let rows = try await administration.organizations.list(request.page, presence)
         return request.reply(rows, id: \.id.uuid, Self.json)
@@ -160,6 +163,7 @@ struct OrganizationsEndpoint: Sendable {
             "status": .words(Organization.Status.self),
             "settings": OrganizationSettingsSchema.reply,
             "created_at": .time, "updated_at": .time, "deleted_at": .time.optional, "deletes_at": .time.optional,
+            "erased_at": .time.optional,
         ]))
 
     private static let draft = Schema.named(
@@ -185,6 +189,7 @@ struct OrganizationsEndpoint: Sendable {
             if let deletion = organization.deletion {
                 json.time("deleted_at", deletion.deletedAt)
                 json.time("deletes_at", deletion.deletesAt)
+                if let erasedAt = deletion.erasedAt { json.time("erased_at", erasedAt) }
             }
         }
     }

@@ -16,6 +16,7 @@ enum PolicyQuestionDocument {
             "exchanged_from": .id(ResourceID.self).optional, "address": .string.optional,
             "auth_age_seconds": .integer(0...31_536_000).optional, "mfa": .bool.optional,
             "upstream_scopes": .array(of: .string).optional, "time": .time.optional,
+            "tool": .string(1...128).optional.said("A tool of the resource: would a call of it be allowed?"),
         ]))
 
     /// - Throws: ``AdminError/invalid(_:)``.
@@ -32,6 +33,7 @@ enum PolicyQuestionDocument {
         let mfa = members.bool("mfa") ?? false
         let upstream = members.strings("upstream_scopes")
         let time = members.time("time")
+        let tool = members.string("tool")
         if members.has("service") {
             for name in ["user", "client"] where members.has(name) {
                 members.add(
@@ -60,6 +62,7 @@ enum PolicyQuestionDocument {
         question.mfa = mfa
         question.upstreamScopes = upstream
         question.time = time
+        question.tool = tool
         return question
     }
 }
@@ -72,6 +75,13 @@ enum PolicyAnswerDocument {
             "decision": .words("allow", "narrowed", "deny"), "granted": .array(of: .string),
             "effective": .array(of: .string).said("What a token would carry: implied scopes too."),
             "withheld": .array(of: .string),
+            "tool": .object([
+                "name": .string, "allowed": .bool, "reason": .words(ToolAnswer.Reason.self),
+                "state": .words(ResourceTool.State.self),
+                "scopes": .array(of: .string).said("A call needs all of them."),
+                "missing": .array(of: .string),
+            ]).optional.said(
+                "Where a tool was asked about; a tool that is not reviewed is denied whatever the scopes."),
             "trace": .array(
                 of: .object([
                     "scope": .string, "result": .words("allowed", "denied"), "rule": .string,
@@ -94,13 +104,15 @@ enum PolicyAnswerDocument {
             ]),
         ]))
 
-    static func json(_ explanation: ScopeExplanation) -> [UInt8] {
+    static func json(_ answer: PolicyAnswer) -> [UInt8] {
+        let explanation = answer.explanation
         let decision = explanation.decision
         return JSONWriter.object(capacity: 2048) { json in
             json.string("decision", decision.info.decision)
             json.strings("granted", decision.granted)
             json.strings("effective", decision.effective)
             json.strings("withheld", decision.withheld)
+            if let tool = answer.tool { json.object("tool") { write(tool, to: &$0) } }
             json.raws(
                 "trace",
                 decision.findings.map { finding in
@@ -133,6 +145,15 @@ enum PolicyAnswerDocument {
                     }
                 })
         }
+    }
+
+    private static func write(_ answer: ToolAnswer, to json: inout JSONWriter) {
+        json.string("name", answer.tool.name)
+        json.bool("allowed", answer.reason == .allowed)
+        json.string("reason", answer.reason.rawValue)
+        json.string("state", answer.tool.state.rawValue)
+        json.strings("scopes", answer.tool.scopes)
+        json.strings("missing", answer.missing)
     }
 
     private static func write(_ request: ScopeRequest, at time: Date, to json: inout JSONWriter) {

@@ -69,7 +69,8 @@ struct ProgrammaticTokensEndpoint: Sendable {
 
     private func get(_ call: AdminCall) async throws -> Response {
         call.reply(
-            .ok, Self.json(try await administration.programmaticToken(call.id("token"), of: call.organization.id)))
+            unversioned: Self.json(
+                try await administration.programmaticToken(call.id("token"), of: call.organization.id)))
     }
 
     /// Answers with what is left of it, since that is more than nothing: servers that verify offline go on.

@@ -52,7 +52,7 @@ struct ResourceCredentialsEndpoint: Sendable {
     private func get(_ call: AdminCall) async throws -> Response {
         let found = try await administration.resourceCredential(
             call.id("credential"), of: call.id("resource"), ownedBy: call.organization.id)
-        return call.reply(.ok, Self.json(found))
+        return call.reply(unversioned: Self.json(found))
     }
 
     private func delete(_ call: AdminCall) async throws -> Response {

@@ -95,7 +95,8 @@ struct ResourceToolsEndpoint: Sendable {
         .object([
             "name": .string, "scopes": .array(of: .string), "state": .words(ResourceTool.State.self),
             "digest": .string, "reviewed_digest": .string.nullable,
-            "definition": .any.said("description, inputSchema and annotations, as the server gave them."),
+            "definition": .any.said(
+                "title, description, inputSchema, outputSchema and annotations, as the server gave them."),
             "created_at": .time, "updated_at": .time,
         ]))
 

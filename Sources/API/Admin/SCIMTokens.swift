@@ -45,7 +45,7 @@ struct SCIMTokensEndpoint: Sendable {
 
     private func get(_ call: AdminCall) async throws -> Response {
         let token = try await administration.scimToken(call.id("scim"), of: call.organization.id)
-        return call.reply(.ok, Self.json(token))
+        return call.reply(unversioned: Self.json(token))
     }
 
     private func revoke(_ call: AdminCall) async throws -> Response {

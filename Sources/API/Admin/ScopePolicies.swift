@@ -97,9 +97,9 @@ struct ScopePoliciesEndpoint: Sendable {
     /// What policy would say, and why. Writes nothing.
     private func evaluate(_ call: AdminCall) async throws -> Response {
         let question = try await PolicyQuestionDocument.question(from: call.body())
-        let explanation = try await administration.evaluate(
+        let answer = try await administration.evaluate(
             question, in: call.organization.id, at: call.administrator.now)
-        return call.reply(.ok, PolicyAnswerDocument.json(explanation))
+        return call.reply(.ok, PolicyAnswerDocument.json(answer))
     }
 
     /// What a draft would have changed. Writes nothing.

@@ -39,7 +39,7 @@ struct SessionsEndpoint: Sendable {
 
     private func get(_ call: AdminCall) async throws -> Response {
         let session = try await administration.session(call.id("session"), of: call.organization.id)
-        return call.reply(.ok, Self.json(session, of: call.organization, at: call.administrator.now))
+        return call.reply(unversioned: Self.json(session, of: call.organization, at: call.administrator.now))
     }
 
     private func revoke(_ call: AdminCall) async throws -> Response {

@@ -60,7 +60,8 @@ struct SigningKeysEndpoint: Sendable {
 
     private func get(_ call: AdminCall) async throws -> Response {
         call.reply(
-            .ok, Self.json(try await administration.signingKey(call.id("signing_key"), of: call.organization.id)))
+            unversioned: Self.json(
+                try await administration.signingKey(call.id("signing_key"), of: call.organization.id)))
     }
 
     private func rotate(_ call: AdminCall) async throws -> Response {

@@ -14,8 +14,9 @@ struct UserImportsEndpoint: Sendable {
                 "importUsers", "Bring in up to 10,000 people, one JSON object on each line",
                 from: Operation.Body(schema: .string, mediaType: NDJSONBody.mediaType)
             ).said(
-                "A line has `email`, and `name` where it says one. People whose address nobody has are made; others get the "
-                    + "name. A dry run answers 200 with what would become of each row."
+                "A line has `email`, and where it says so `name`, `groups` and `roles`. People whose address nobody has are "
+                    + "made; others get the name, and groups and roles besides those they have. Who could not give all that any "
+                    + "line gives is refused. A dry run answers 200 with what would become of each row."
             ).rehearsing(Self.forecast),
             largestBody: NDJSONBody.largest)
     }
@@ -24,8 +25,8 @@ struct UserImportsEndpoint: Sendable {
         let lines = try await call.lines(most: Administration.mostImportLines, Self.line)
         if call.isDryRun {
             // Told at once and row by row, since there will be no operation to look at.
-            return try await call.write { _ in
-                try await administration.forecast(lines, in: call.organization.id)
+            return try await call.write { administrator in
+                try await administration.forecast(lines, in: call.organization.id, by: administrator)
             } reply: { forecast in
                 .ok(Self.json(forecast.value))
             }
@@ -48,7 +49,7 @@ struct UserImportsEndpoint: Sendable {
         }
     }
 
-    /// One line: an object with `email`, and `name` where it says one.
+    /// One line: an object with `email`, and `name`, `groups` and `roles` where it says so.
     private static func line(_ number: Int, _ bytes: [UInt8]) -> ImportLine {
         let value: JSONValue
         do {
@@ -59,6 +60,8 @@ struct UserImportsEndpoint: Sendable {
         var members = Members(value, isPatch: false)
         let email = members.requiredString("email")
         let name = members.string("name")
+        let groups = members.ids("groups", of: GroupID.self) ?? []
+        let roles = members.ids("roles", of: RoleID.self) ?? []
         do throws(AdminError) {
             try members.finish()
         } catch {
@@ -67,6 +70,6 @@ struct UserImportsEndpoint: Sendable {
             }
             return .broken(row: number, first)
         }
-        return .person(row: number, email: email, name: name)
+        return .person(row: number, ImportPerson(email: email, name: name, groups: groups, roles: roles))
     }
 }

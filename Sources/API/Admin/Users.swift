@@ -45,6 +45,13 @@ struct UsersEndpoint: Sendable {
                 "linkIdentity", "Accept that an upstream identity is this person", from: Self.identityDraft,
                 to: Self.identitySchema))
         table.get(
+            "users/{user}/identities/{identity}", .usersRead, in: .organization, use: getIdentity,
+            as: .read("getIdentity", "One of them", Self.identitySchema))
+        table.delete(
+            "users/{user}/identities/{identity}", .usersWrite, in: .organization, use: unlink,
+            as: .remove(
+                "unlinkIdentity", "Take back that an upstream identity is this person; all their connections end"))
+        table.get(
             "pending-identities", .usersRead, in: .organization, use: pending,
             as: .list(
                 "listPendingIdentities", "The newest sign-ins that wait for an administrator", of: Self.pendingSchema))
@@ -154,8 +161,29 @@ struct UsersEndpoint: Sendable {
             try await administration.linkIdentity(
                 subject, at: provider, provider: population, to: id, in: call.organization.id, by: administrator)
         } reply: { made in
-            .created(nil, Self.json(made.value))
+            .created(Self.position(made.value.key), Self.json(made.value))
         }
+    }
+
+    private func getIdentity(_ call: AdminCall) async throws -> Response {
+        call.reply(unversioned: Self.json(try await identity(call)))
+    }
+
+    private func unlink(_ call: AdminCall) async throws -> Response {
+        let identity = try await identity(call)
+        return try await call.write { administrator in
+            try await administration.unlinkIdentity(
+                identity.key, from: identity.user, in: call.organization.id, by: administrator)
+        } reply: { _ in
+            .deleted
+        }
+    }
+
+    private func identity(_ call: AdminCall) async throws -> LinkedIdentity {
+        let name = call.parameters.get("identity")
+        let linked = try await administration.users.identities(of: call.id("user"), in: call.organization.id)
+        guard let found = linked.first(where: { Self.position($0.key) == name }) else { throw AdminError.notFound }
+        return found
     }
 
     /// The newest 200 sign-ins that wait for an administrator.
@@ -172,7 +200,7 @@ struct UsersEndpoint: Sendable {
         }
     }
 
-    /// A text in whose order identities are listed.
+    /// What an identity is called in paths, and in whose order they are listed.
     private static func position(_ key: IdentityKey) -> String {
         Base64URL.encode(sha256("\(key.identityProvider)|\(key.provider.utf8.count)|\(key.provider)|\(key.subject)"))
     }
@@ -185,6 +213,7 @@ struct UsersEndpoint: Sendable {
 
     private static func json(_ identity: LinkedIdentity) -> [UInt8] {
         JSONWriter.object { json in
+            json.string("id", position(identity.key))
             write(identity.key, to: &json)
             json.string("user_id", identity.user.description)
             json.time("created_at", identity.createdAt)
@@ -194,7 +223,8 @@ struct UsersEndpoint: Sendable {
     private static let identitySchema = Schema.named(
         "Identity",
         .object([
-            "identity_provider_id": .id(IdentityProviderID.self), "provider": .string, "subject": .string,
+            "id": .string, "identity_provider_id": .id(IdentityProviderID.self), "provider": .string,
+            "subject": .string,
             "user_id": .id(UserID.self), "created_at": .time,
         ]))
 

@@ -74,7 +74,10 @@ extension OpenAPIDocument {
         ("Audit-Event", "The event that the change was recorded as.", .string(pattern: "^evt_[0-9a-z]{26}$"), false),
         ("Dry-Run", "true: nothing was changed.", .words("true"), false),
         ("Idempotency-Replayed", "true: the reply to an earlier request with this key.", .words("true"), false),
-        ("ETag", "The version; send it as If-Match.", .string(pattern: "^\"v[0-9]+\"$"), false),
+        (
+            "ETag", "The version, to be sent as If-Match; a digest of what has no versions.",
+            .string(pattern: "^\"(v[0-9]+|[A-Za-z0-9_-]{22})\"$"), false
+        ),
         ("Location", "Where the new thing is.", .uri, false),
         ("Link", "The next page (RFC 8288).", .string, false),
         ("RateLimit", "What is left, and for how many seconds.", .string, false),

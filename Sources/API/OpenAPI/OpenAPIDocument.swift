@@ -213,6 +213,7 @@ enum PathParameters {
         "group": .id(GroupID.self), "scim": .id(SCIMTokenID.self), "role": .id(RoleID.self),
         "review": .id(AccessReviewID.self), "operation": .id(OperationID.self), "session": .id(SessionID.self),
         "principal": .string(pattern: "^(usr|grp)_[0-7][0-9a-hjkmnp-tv-z]{25}$").said("A user or a group."),
+        "identity": .string(pattern: "^[A-Za-z0-9_-]{43}$"),
         "domain": .string(1...253, pattern: #"^[^/?#:%\s]+$"#),
     ]
 

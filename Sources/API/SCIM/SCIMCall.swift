@@ -62,11 +62,29 @@ struct SCIMCall: Sendable {
     let context: SCIMContext
     /// The base of everything of this organization (RFC 7644 §1.3).
     let base: String
+    /// Set where it is one operation of a bulk request, whose members stand for the request's own.
+    private let part: Part?
+
+    struct Part {
+        /// The last segment of its path.
+        var id: String?
+        var data: JSONValue?
+        var version: String?
+    }
 
     init(_ request: Request, _ context: SCIMContext, publicURL: String) {
         self.request = request
         self.context = context
         base = "\(publicURL)/scim/v2/\(context.place)"
+        part = nil
+    }
+
+    /// One operation of a bulk request.
+    init(_ part: Part, of whole: SCIMCall) {
+        request = whole.request
+        context = whole.context
+        base = whole.base
+        self.part = part
     }
 
     var organization: OrganizationID { context.organization }
@@ -74,12 +92,14 @@ struct SCIMCall: Sendable {
 
     /// - Throws: 404 for what nobody can have.
     func id<Kind>(of kind: Identifier<Kind>.Type = Identifier<Kind>.self) throws(SCIMError) -> Identifier<Kind> {
-        guard let text = context.parameters.get("id"), let id = Identifier<Kind>(text) else { throw .notFound }
+        let name = part.map { $0.id } ?? context.parameters.get("id")
+        guard let text = name, let id = Identifier<Kind>(text) else { throw .notFound }
         return id
     }
 
     /// The parameters of the URL.
     func query() throws(SCIMError) -> SCIMQuery {
+        guard part == nil else { return try SCIMQuery([:]) }
         let form: OAuthForm
         do {
             form = try OAuthForm(query: request.uri.query ?? "")
@@ -91,6 +111,10 @@ struct SCIMCall: Sendable {
     }
 
     func body() async throws -> SCIMObject {
+        if let part {
+            guard let data = part.data else { throw SCIMError(.invalidSyntax, "The operation has no data.") }
+            return try SCIMObject(data)
+        }
         do {
             let body = try await JSONBody(request, mediaTypes: [SCIM.mediaType, "application/json"])
             return try SCIMObject(body.value)
@@ -105,7 +129,7 @@ struct SCIMCall: Sendable {
 
     /// What `If-Match` says; absent means any version. Versions are weak (RFC 7644 §3.14), and here as good as strong ones.
     func condition() -> VersionCondition {
-        let header = request.headers[values: .ifMatch].joined(separator: ",")
+        let header = part.map { $0.version ?? "" } ?? request.headers[values: .ifMatch].joined(separator: ",")
         guard !header.isEmpty else { return .any }
         let versions = Self.versions(in: header)
         return versions == nil ? .any : .oneOf(versions ?? [])

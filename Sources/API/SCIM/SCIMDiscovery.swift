@@ -11,9 +11,9 @@ struct SCIMDiscoveryEndpoint: Sendable {
                 json.strings("schemas", ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"])
                 json.object("patch") { $0.bool("supported", true) }
                 json.object("bulk") { json in
-                    json.bool("supported", false)
-                    json.int("maxOperations", 0)
-                    json.int("maxPayloadSize", 0)
+                    json.bool("supported", true)
+                    json.int("maxOperations", SCIMBulkEndpoint.mostOperations)
+                    json.int("maxPayloadSize", JSONBody.largest)
                 }
                 json.object("filter") { json in
                     json.bool("supported", true)

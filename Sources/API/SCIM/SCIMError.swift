@@ -34,14 +34,17 @@ struct SCIMError: Error {
 
     static let notFound = SCIMError(.notFound, nil, "There is nothing here.")
 
-    var response: Response {
-        let body = JSONWriter.object { json in
+    var json: [UInt8] {
+        JSONWriter.object { json in
             json.strings("schemas", [Self.schema])
             json.string("status", String(status.code))
             if let kind { json.string("scimType", kind.rawValue) }
             json.string("detail", detail)
         }
-        var response = Response.json(body, status, type: SCIM.mediaType)
+    }
+
+    var response: Response {
+        var response = Response.json(json, status, type: SCIM.mediaType)
         response.headers.append(contentsOf: headers)
         return response
     }
@@ -102,26 +105,32 @@ struct SCIMErrorMiddleware: RouterMiddleware {
     ) async throws -> Response {
         do {
             return try await next(request, context)
-        } catch let error as SCIMError {
-            return error.response
-        } catch let error as AdminError {
-            return SCIMError(error).response
-        } catch let error as HTTPError {
-            var refusal =
-                switch error.status {
-                case .notFound: SCIMError.notFound
-                case .methodNotAllowed: SCIMError(.methodNotAllowed, nil, "This method is not allowed here.")
-                case .contentTooLarge: SCIMError(AdminError.tooLarge)
-                default: SCIMError(error.status, nil, "The request cannot be answered.")
-                }
-            refusal.headers.append(contentsOf: error.headers)
-            return refusal.response
-        } catch  where error.isStoreFailure {
-            context.logger.warning("a store is away", metadata: ["error": .string(String(reflecting: error))])
-            return SCIMError.unavailable(seconds: 2).response
         } catch {
-            context.logger.error("request failed", metadata: ["error": .string(String(reflecting: error))])
-            return SCIMError(.internalServerError, nil, "Something went wrong on our side.").response
+            return SCIMError(any: error, context.logger).response
+        }
+    }
+}
+
+extension SCIMError {
+    /// Whatever ended a call; what is not meant for callers goes to the log alone.
+    init(any error: any Error, _ logger: Logger) {
+        switch error {
+        case let error as SCIMError: self = error
+        case let error as AdminError: self.init(error)
+        case let error as HTTPError:
+            switch error.status {
+            case .notFound: self = .notFound
+            case .methodNotAllowed: self.init(.methodNotAllowed, nil, "This method is not allowed here.")
+            case .contentTooLarge: self.init(AdminError.tooLarge)
+            default: self.init(error.status, nil, "The request cannot be answered.")
+            }
+            headers.append(contentsOf: error.headers)
+        case _ where error.isStoreFailure:
+            logger.warning("a store is away", metadata: ["error": .string(String(reflecting: error))])
+            self = .unavailable(seconds: 2)
+        default:
+            logger.error("request failed", metadata: ["error": .string(String(reflecting: error))])
+            self.init(.internalServerError, nil, "Something went wrong on our side.")
         }
     }
 }

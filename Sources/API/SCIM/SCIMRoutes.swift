@@ -56,8 +56,12 @@ package struct SCIMRoutes: Sendable {
 
         on(.post, ".search", SCIMSearchEndpoint(users: users, groups: groups).search)
 
+        on(.post, "Bulk", SCIMBulkEndpoint(users: users, groups: groups).run)
+
         // Whatever else there may be: SCIM's own 404, for whoever may ask at all.
         for method in [.get, .post, .put, .patch, .delete] as [HTTPRequest.Method] {
+            // A directory is nobody who could be meant by it (RFC 7644 §3.11).
+            on(method, "Me") { _ in throw SCIMError(.notImplemented, nil, "A SCIM token is no user: there is no /Me.") }
             on(method, "**") { _ in throw SCIMError.notFound }
         }
     }

@@ -230,9 +230,11 @@ extension Administration {
         throw AdminError.conflict("Others are changing this at the same moment; try again.")
     }
 
-    /// An organization that exists and was not deleted.
-    package func organization(_ id: OrganizationID) async throws -> Organization {
-        guard let found = try await organizations.find(id), found.status != .deleted else { throw AdminError.notFound }
+    /// An organization that exists and was not deleted, unless that is no matter.
+    package func organization(_ id: OrganizationID, evenDeleted: Bool = false) async throws -> Organization {
+        guard let found = try await organizations.find(id), evenDeleted || found.status != .deleted else {
+            throw AdminError.notFound
+        }
         return found
     }
 }

@@ -23,6 +23,8 @@ package struct PolicyQuestion: Sendable {
     package var upstreamScopes: [String]?
     /// nil: now.
     package var time: Date?
+    /// A tool of the resource that would be called.
+    package var tool: String?
 
     package init(_ principal: Principal, resource: ResourceID) {
         self.principal = principal
@@ -30,11 +32,51 @@ package struct PolicyQuestion: Sendable {
     }
 }
 
+/// What policy says, and what that means for the tool that was asked about.
+package struct PolicyAnswer: Sendable {
+    package let explanation: ScopeExplanation
+    package let tool: ToolAnswer?
+}
+
+/// Whether a call of a tool would be allowed, and why.
+package struct ToolAnswer: Sendable {
+    package enum Reason: String, Sendable, CaseIterable {
+        case allowed
+        /// Nobody looked at it yet.
+        case notReviewed = "not_reviewed"
+        /// It says something else than when somebody looked at it.
+        case changedSinceReview = "changed_since_review"
+        /// The server has it no more.
+        case gone
+        /// The token would lack a scope.
+        case missingScopes = "missing_scopes"
+    }
+
+    package let tool: ResourceTool
+    /// Scopes that a call needs and the token would not carry.
+    package let missing: [String]
+
+    /// - Parameter effective: what the token would carry.
+    package init(_ tool: ResourceTool, with effective: [String]) {
+        self.tool = tool
+        missing = tool.scopes.filter { !effective.contains($0) }
+    }
+
+    package var reason: Reason {
+        switch tool.state {
+        case .new: .notReviewed
+        case .changed: .changedSinceReview
+        case .gone: .gone
+        case .reviewed: missing.isEmpty && !tool.scopes.isEmpty ? .allowed : .missingScopes
+        }
+    }
+}
+
 extension Administration {
     /// What policy would say, and why; nothing is changed and nothing recorded.
     package func evaluate(
         _ question: PolicyQuestion, in organization: OrganizationID, at now: Date
-    ) async throws -> ScopeExplanation {
+    ) async throws -> PolicyAnswer {
         var checks = FieldChecks()
         let usable = try await usableResources(of: organization)
         let target = usable.first { $0.id == question.resource }
@@ -55,12 +97,17 @@ extension Administration {
             )
         }
         if let age = question.authAgeSeconds { checks.range(age, 0...31_536_000, "/auth_age_seconds") }
+        var tool: ResourceTool?
+        if let name = question.tool, let target {
+            tool = try await ResourceToolStore(database: database).find(name, of: target.id, ownedBy: target.owner)
+            if tool == nil { checks.add(.unknown("/tool")) }
+        }
         let speaker = try await speaker(question.principal, organization, &checks)
         try checks.finish()
         guard let speaker, let target else { throw AdminError.notFound }
         let time = question.time ?? now
         let isPerson = if case .user = question.principal { true } else { false }
-        return ScopePolicy(try await policies.all(of: organization)).explain(
+        let explanation = ScopePolicy(try await policies.all(of: organization)).explain(
             ScopeRequest(
                 principal: speaker.principal, client: speaker.client, resource: target,
                 scopes: RequestedScopes(question.scopes), address: question.address,
@@ -68,6 +115,8 @@ extension Administration {
                 mfa: isPerson && question.mfa, upstreamCeiling: isPerson ? question.upstreamScopes : nil,
                 exchangedFrom: question.exchangedFrom),
             at: time)
+        return PolicyAnswer(
+            explanation: explanation, tool: tool.map { ToolAnswer($0, with: explanation.decision.effective) })
     }
 
     private func speaker(

@@ -1,5 +1,6 @@
 import Audit
-import Foundation
+package import Foundation
+package import Identity
 package import Keys
 import Postgres
 package import Tenancy
@@ -39,6 +40,13 @@ package struct IdentityProviderUpdate: Sendable {
     package var status: IdentityProviderRecord.Status?
 
     package init() {}
+}
+
+/// What a trial of an identity provider found.
+package struct IdentityProviderTest: Sendable {
+    /// nil: people can sign in.
+    package let problem: SignInError?
+    package let testedAt: Date
 }
 
 extension Administration {
@@ -141,6 +149,29 @@ extension Administration {
                     value: stored, type: .identityProviderUpdated, target: stored.auditTarget, changes: changes,
                     isCached: true)
             }
+        }
+    }
+
+    /// Asks the provider whether people could sign in through it, in use or not. Changes nothing here or there.
+    package func testIdentityProvider(
+        _ id: IdentityProviderID, in organization: Organization, through known: IdentityProviders,
+        by administrator: Administrator
+    ) async throws -> Administered<IdentityProviderTest> {
+        var record = try await identityProvider(id, of: organization.id)
+        // One that is not in use yet is tried before it is.
+        record.status = .active
+        var problem: SignInError?
+        do {
+            try await known.provider(record, of: organization).test()
+        } catch {
+            problem = error
+        }
+        let test = IdentityProviderTest(problem: problem, testedAt: administrator.now)
+        let target = record.auditTarget
+        return try await administer(organization.id, by: administrator) { _ in
+            AdminChange(
+                value: test, type: .identityProviderTested, target: target,
+                metadata: ["result": test.problem?.reason ?? "ok"], isCached: false)
         }
     }
 

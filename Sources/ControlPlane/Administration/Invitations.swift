@@ -36,9 +36,7 @@ extension Administration {
             id: InvitationID.make(at: administrator.now, random), email: address, name: name,
             groups: Set(groupIDs).sorted(), roles: Set(roleIDs).sorted(), createdBy: administrator.actor.id,
             createdAt: administrator.now, expiresAt: end, acceptedAt: nil, revokedAt: nil)
-        let issued = IssuedInvitation(
-            invitation: invitation,
-            link: Secret("\(settings.publicURL)/signin/invitation/\(token.secret.revealed)"))
+        let issued = IssuedInvitation(invitation: invitation, link: link(of: token))
         return try await administer(organization, by: administrator) { transaction in
             try await users.insert(invitation, tokenDigest: token.digest, of: organization, in: transaction)
             return AdminChange(
@@ -48,6 +46,46 @@ extension Administration {
                     AuditEvent.Change(path: "expires_at", new: .time(invitation.expiresAt)),
                     AuditEvent.Change(path: "groups", new: .texts(invitation.groups.map(\.description))),
                     AuditEvent.Change(path: "roles", new: .texts(invitation.roles.map(\.description))),
+                ], isCached: false)
+        }
+    }
+
+    private func link(of token: InvitationToken) -> Secret {
+        Secret("\(settings.publicURL)/signin/invitation/\(token.secret.revealed)")
+    }
+
+    /// Makes a new link for an invitation that nobody accepted, expired or not; the old one opens nothing any more.
+    ///
+    /// Whoever has the link gives it away, so they have to be able to give what it gives.
+    /// - Throws: ``AdminError/exceedsMaker(_:)``; ``AdminError/conflict(_:)`` for one that was accepted or revoked.
+    package func resendInvitation(
+        _ id: InvitationID, lifetimeSeconds: Int?, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<IssuedInvitation> {
+        let old = try await invitation(id, of: organization)
+        let lifetime = lifetimeSeconds ?? standardLifetime(of: administrator)
+        var checks = FieldChecks()
+        checks.range(lifetime, Self.invitationLifetime.allowed, "/expires_in_seconds")
+        let end = administrator.now + Double(lifetime)
+        checks.end(end, "/expires_in_seconds", givenBy: administrator)
+        // What is gone by now is given to nobody.
+        let groupIDs = try await groups.existing(old.groups, in: organization).sorted()
+        let roleIDs = try await roles.find(old.roles, in: organization).map(\.id)
+        try await check(groupIDs, roleIDs, in: organization, by: administrator, &checks)
+        try checks.finish()
+        let token = InvitationToken(organization: organization, random)
+        return try await administer(organization, by: administrator) { transaction in
+            let renewed = try await users.renew(
+                id, tokenDigest: token.digest, until: end, in: organization, transaction)
+            guard let renewed else {
+                throw AdminError.conflict("This invitation was accepted or revoked before; make a new one.")
+            }
+            return AdminChange(
+                value: IssuedInvitation(invitation: renewed, link: link(of: token)), type: .invitationResent,
+                target: renewed.auditTarget,
+                changes: [
+                    AuditEvent.Change(path: "expires_at", old: .time(old.expiresAt), new: .time(renewed.expiresAt)),
+                    AuditEvent.Change(
+                        path: "token", old: AuditEvent.Change.redacted, new: AuditEvent.Change.redacted),
                 ], isCached: false)
         }
     }

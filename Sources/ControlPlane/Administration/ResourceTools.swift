@@ -54,9 +54,14 @@ extension Administration {
             let known = try await tools.all(of: id, ownedBy: owner, in: transaction)
             let outcome = Self.outcome(of: found, known: known, resource, at: administrator.now)
             for tool in outcome.tools { try await tools.put(tool, of: id, ownedBy: owner, in: transaction) }
+            // What nobody ever looked at leaves nothing to remember: a server may make up names for ever.
+            let names = Set(outcome.tools.map(\.name))
+            try await tools.delete(
+                known.map(\.name).filter { !names.contains($0) }, of: id, ownedBy: owner, in: transaction)
             let before = Dictionary(uniqueKeysWithValues: known.map { ($0.name, $0) })
-            let changes = (outcome.new + outcome.changed.keys.sorted() + outcome.gone).compactMap { name in
-                outcome.tools.first { $0.name == name }.map { AuditEvent.Change(from: before[name], to: $0) }
+            let after = Dictionary(uniqueKeysWithValues: outcome.tools.map { ($0.name, $0) })
+            let changes = (outcome.new + outcome.changed.keys.sorted() + outcome.gone).map { name in
+                AuditEvent.Change(of: name, from: before[name], to: after[name])
             }
             return AdminChange(
                 value: outcome, type: .resourceToolsImported, target: resource.auditTarget, changes: changes,
@@ -92,7 +97,8 @@ extension Administration {
             tools.append(old)
         }
         let names = Set(found.map(\.name))
-        let gone = known.filter { !names.contains($0.name) }.map { old in
+        let missing = known.filter { !names.contains($0.name) }
+        let gone = missing.filter { $0.reviewedDigest != nil }.map { old in
             var tool = old
             if old.isPresent { tool.updatedAt = now }
             tool.isPresent = false
@@ -100,7 +106,7 @@ extension Administration {
         }
         return ToolImport(
             tools: (tools + gone).sorted { $0.name < $1.name }, new: new, changed: changed,
-            gone: gone.filter { before[$0.name]?.isPresent == true }.map(\.name))
+            gone: missing.filter(\.isPresent).map(\.name))
     }
 
     /// Says what calls of tools need, and that their definitions were looked at.
@@ -142,7 +148,8 @@ extension Administration {
             for tool in reviewed { try await tools.put(tool, of: id, ownedBy: owner, in: transaction) }
             return AdminChange(
                 value: reviewed, type: .resourceUpdated, target: resource.auditTarget,
-                changes: reviewed.map { AuditEvent.Change(from: before[$0.name], to: $0) }, isCached: false)
+                changes: reviewed.map { AuditEvent.Change(of: $0.name, from: before[$0.name], to: $0) },
+                isCached: false)
         }
     }
 }
@@ -171,14 +178,14 @@ extension ResourceTool {
 
 extension AuditEvent.Change {
     /// What became of a tool; its definition is told by its digest.
-    fileprivate init(from old: ResourceTool?, to new: ResourceTool) {
+    fileprivate init(of name: String, from old: ResourceTool?, to new: ResourceTool?) {
         func facts(_ tool: ResourceTool) -> AuditEvent.Value {
             [
                 "scopes": .texts(tool.scopes), "state": .string(tool.state.rawValue),
                 "digest": .string(Base64URL.encode(tool.digest)),
             ]
         }
-        self.init(path: "tools.\(new.name)", old: old.map(facts), new: facts(new))
+        self.init(path: "tools.\(name)", old: old.map(facts), new: new.map(facts))
     }
 }
 

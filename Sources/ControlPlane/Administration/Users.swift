@@ -180,6 +180,29 @@ extension Administration {
     }
 }
 
+extension Administration {
+    /// Takes back that an upstream identity stands for a user. What may have been done by it ends: every session, connection
+    /// and named token of the user.
+    package func unlinkIdentity(
+        _ key: IdentityKey, from id: UserID, in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> Administered<User> {
+        try await administer(organization, by: administrator) { transaction in
+            guard let user = try await users.find(id, in: organization, locking: transaction),
+                try await users.unlink(key, from: id, in: organization, transaction)
+            else { throw AdminError.notFound }
+            let metadata = try await endAll(
+                of: id, in: organization, because: .userIdentityUnlinked, at: administrator.now, transaction)
+            return AdminChange(
+                value: user, type: .userIdentityUnlinked, target: user.auditTarget,
+                changes: [
+                    AuditEvent.Change(
+                        path: "identities.identity_provider_id", old: .string(key.identityProvider.description)),
+                    AuditEvent.Change(path: "identities.subject", old: .string(key.subject), isPersonal: true),
+                ], metadata: metadata, isCached: false)
+        }
+    }
+}
+
 extension AdminError {
     package static let emailTaken = AdminError.conflict(
         "Another user of this organization has this e-mail address.")

@@ -29,7 +29,9 @@ package final class OperationWorker: Service {
     package init(database: TenantDatabase, clock: WallClock, random: RandomBytes = .system, logger: Logger) {
         operations = OperationStore(database: database)
         imports = UserImportStep(
-            users: UserStore(database: database), operations: operations, random: random)
+            users: UserStore(database: database), roles: RoleStore(database: database),
+            groups: GroupStore(database: database), organizations: OrganizationStore(database: database),
+            operations: operations, random: random)
         erasures = UserErasureStep(auditLog: AuditLog(database: database), operations: operations)
         self.database = database
         self.clock = clock
@@ -87,13 +89,29 @@ package final class OperationWorker: Service {
                     case .erasureOfUser: try await erasures.run(work, at: now, transaction)
                     }
                 guard isDone else { return .more }
-                try await operations.finish(work.operation, as: .succeeded, at: now, transaction)
+                try await finish(work, as: .succeeded, at: now, transaction)
                 return .over
             }
         } catch  where !error.isStoreFailure && !(error is CancellationError) {
             try await noteFailure(of: id, in: organization, as: holder, error)
             throw error
         }
+    }
+
+    /// Ends an operation, and writes down how.
+    private func finish(
+        _ work: OperationStore.Work, as status: LongOperation.Status, at now: Date, _ transaction: PostgresTransaction
+    ) async throws {
+        let operation = work.operation
+        let request = try work.request(OperationRequest.self)
+        try await operations.finish(operation, as: status, at: now, transaction)
+        var metadata = operation.outcomes.mapValues { "\($0)" }
+        metadata["kind"] = operation.kind.rawValue
+        let event = AuditEvent(
+            .operationFinished, organization: operation.organization, id: EventID.make(at: now, random), time: now,
+            outcome: status == .succeeded ? .success : .failure, actor: request.actor,
+            targets: [operation.auditTarget], request: request.info, metadata: metadata)
+        try await transaction.query(event.outboxEvent(random).insertion)
     }
 
     /// Work that always fails must not be tried for ever.
@@ -108,7 +126,7 @@ package final class OperationWorker: Service {
             guard try await operations.noteFailure(of: work.operation, transaction) >= Self.mostFailures else {
                 return false
             }
-            try await operations.finish(work.operation, as: .failed, at: now, transaction)
+            try await finish(work, as: .failed, at: now, transaction)
             return true
         }
         if isOver {

@@ -9,14 +9,30 @@ package import Tenancy
 
 /// One line of an import as it was read.
 package enum ImportLine: Sendable {
-    case person(row: Int, email: String, name: String?)
+    case person(row: Int, ImportPerson)
     /// It could not be read as one.
     case broken(row: Int, FieldError)
 
     package var row: Int {
         switch self {
-        case .person(let row, _, _), .broken(let row, _): row
+        case .person(let row, _), .broken(let row, _): row
         }
+    }
+}
+
+/// What one line says.
+package struct ImportPerson: Sendable {
+    package var email: String
+    package var name: String?
+    /// What they get besides what they have.
+    package var groups: [GroupID]
+    package var roles: [RoleID]
+
+    package init(email: String, name: String?, groups: [GroupID] = [], roles: [RoleID] = []) {
+        self.email = email
+        self.name = name
+        self.groups = groups
+        self.roles = roles
     }
 }
 
@@ -37,11 +53,12 @@ extension Administration {
     /// Takes an import of users: those whose address nobody has are made, others get the name that the line says.
     ///
     /// What a line says wrongly is said in its row of the operation; the others are done all the same.
+    ///
+    /// - Throws: ``AdminError/exceedsMaker(_:)`` where any line gives more than the administrator could; then nothing is done.
     package func importUsers(
         _ lines: [ImportLine], in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<LongOperation> {
-        try Self.check(lines)
-        let rows = lines.map(\.checked)
+        let rows = try await checked(lines, in: organization, by: administrator)
         let failed = rows.filter { $0.person == nil }.count
         let operation = LongOperation(
             id: OperationID.make(at: administrator.now, random), organization: organization, kind: .importOfUsers,
@@ -58,43 +75,53 @@ extension Administration {
         }
     }
 
-    private static func check(_ lines: [ImportLine]) throws(AdminError) {
-        guard lines.isEmpty else { return }
-        throw .invalid([FieldError("", "required", "There is no line in the body.")])
+    private func checked(
+        _ lines: [ImportLine], in organization: OrganizationID, by administrator: Administrator
+    ) async throws -> [CheckedLine] {
+        guard !lines.isEmpty else {
+            throw AdminError.invalid([FieldError("", "required", "There is no line in the body.")])
+        }
+        let gifts = try await ImportGifts(of: lines, in: organization, givenBy: administrator, groups, roles)
+        var excesses = FieldChecks()
+        let rows = lines.map { line in
+            // So many say enough.
+            if excesses.errors.count < 20 { gifts.check(line, &excesses) }
+            return line.checked(gifts)
+        }
+        try excesses.finish()
+        return rows
     }
 
     /// What an import of these lines would do now; nothing is changed and nothing recorded.
     package func forecast(
-        _ lines: [ImportLine], in organization: OrganizationID
+        _ lines: [ImportLine], in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<ImportForecast> {
-        try Self.check(lines)
-        let rows = lines.map(\.checked)
+        let rows = try await checked(lines, in: organization, by: administrator)
         var known: [String: User] = [:]
         for user in try await users.find(emails: rows.compactMap { $0.person?.key }, in: organization) {
             if let key = user.email?.lowercased() { known[key] = user }
         }
+        let holdings = try await users.holdings(of: known.values.map(\.id), in: organization)
+        var held = known.mapValues { holdings[$0.id] ?? [] }
         var names: [String: String?] = known.mapValues(\.name)
         let forecast = ImportForecast(
             rows: rows.map { row in
                 guard let person = row.person else { return row.failure }
+                let gifts = Set(person.groups.map(\.uuid) + person.roles.map(\.uuid))
+                let getsMore = !gifts.isSubset(of: held[person.key] ?? [])
+                held[person.key, default: []].formUnion(gifts)
                 guard let name = names[person.key] else {
                     names[person.key] = .some(person.name)
                     return OperationRow(row: row.row, outcome: .created)
                 }
                 let user = known[person.key]?.id
-                guard let wanted = person.name, wanted != name else {
-                    return OperationRow(row: row.row, outcome: .unchanged, user: user)
-                }
-                names[person.key] = .some(wanted)
-                return OperationRow(row: row.row, outcome: .updated, user: user)
+                let isRenamed = person.name.map { $0 != name } ?? false
+                if isRenamed { names[person.key] = .some(person.name) }
+                return OperationRow(
+                    row: row.row, outcome: isRenamed || getsMore ? .updated : .unchanged, user: user)
             })
         return Administered(value: forecast, event: nil)
     }
-}
-
-extension OperationStore.Person {
-    /// What makes two people the same.
-    var key: String { email.lowercased() }
 }
 
 /// A line that was looked at: a person, or what is wrong.
@@ -108,20 +135,87 @@ private struct CheckedLine {
     }
 }
 
+/// What lines may give: the groups and roles there are, and what comes with each.
+private struct ImportGifts {
+    private let administrator: Administrator
+    private let groups: Set<GroupID>
+    private let rolesOfGroups: [GroupID: [RoleID]]
+    private let roles: [RoleID: Role]
+
+    init(
+        of lines: [ImportLine], in organization: OrganizationID, givenBy administrator: Administrator,
+        _ groupStore: GroupStore, _ roleStore: RoleStore
+    ) async throws {
+        self.administrator = administrator
+        var (groupIDs, roleIDs): (Set<GroupID>, Set<RoleID>) = ([], [])
+        for case .person(_, let person) in lines {
+            groupIDs.formUnion(person.groups)
+            roleIDs.formUnion(person.roles)
+        }
+        groups = try await groupStore.existing(Array(groupIDs), in: organization)
+        rolesOfGroups = try await roleStore.rolesByGroup(Array(groups), in: organization)
+        roleIDs.formUnion(rolesOfGroups.values.joined())
+        let found = try await roleStore.find(Array(roleIDs), in: organization)
+        roles = Dictionary(uniqueKeysWithValues: found.map { ($0.id, $0) })
+    }
+
+    /// What a line gives that its sender could not give.
+    func check(_ line: ImportLine, _ checks: inout FieldChecks) {
+        guard case .person(let row, let person) = line else { return }
+        var limits = FieldChecks()
+        if !person.groups.isEmpty {
+            limits.require(
+                administrator.holds(.groupsWrite), "/\(row)/groups", FieldError.exceedsMaker,
+                "Only a key with the scope groups:write can put people into groups.")
+        }
+        if !person.roles.isEmpty {
+            limits.require(
+                administrator.holds(.rolesWrite), "/\(row)/roles", FieldError.exceedsMaker,
+                "Only a key with the scope roles:write can give roles.")
+        }
+        for (index, group) in person.groups.enumerated() {
+            for role in rolesOfGroups[group, default: []].compactMap({ roles[$0] }) {
+                limits.role(role, "/\(row)/groups/\(index)", givenBy: administrator)
+            }
+        }
+        for (index, id) in person.roles.enumerated() {
+            if let role = roles[id] { limits.role(role, "/\(row)/roles/\(index)", givenBy: administrator) }
+        }
+        for error in limits.errors { checks.add(error) }
+    }
+
+    /// What a line gives that is not there.
+    func checkKnown(_ person: ImportPerson, _ checks: inout FieldChecks) {
+        for (pointer, count) in [("/groups", person.groups.count), ("/roles", person.roles.count)] {
+            checks.require(count <= 50, pointer, "too_many", "Name at most 50.")
+        }
+        for (index, group) in person.groups.enumerated() where !groups.contains(group) {
+            checks.add(.unknown("/groups/\(index)"))
+        }
+        for (index, role) in person.roles.enumerated() where roles[role] == nil {
+            checks.add(.unknown("/roles/\(index)"))
+        }
+    }
+}
+
 extension ImportLine {
-    fileprivate var checked: CheckedLine {
+    fileprivate func checked(_ gifts: ImportGifts) -> CheckedLine {
         switch self {
         case .broken(let row, let error):
             return CheckedLine(row: row, person: nil, failure: OperationRow(row: row, error))
-        case .person(let row, let email, let name):
+        case .person(let row, let person):
             var checks = FieldChecks()
-            let address = checks.email(email, "/email")
-            if let name { checks.name(name, "/name") }
+            let address = checks.email(person.email, "/email")
+            if let name = person.name { checks.name(name, "/name") }
+            gifts.checkKnown(person, &checks)
             if let error = checks.errors.first {
                 return CheckedLine(row: row, person: nil, failure: OperationRow(row: row, error))
             }
             return CheckedLine(
-                row: row, person: OperationStore.Person(email: address, name: name),
+                row: row,
+                person: OperationStore.Person(
+                    email: address, name: person.name, groups: Set(person.groups).sorted(),
+                    roles: Set(person.roles).sorted()),
                 failure: OperationRow(row: row, outcome: .failed))
         }
     }
@@ -130,100 +224,5 @@ extension ImportLine {
 extension OperationRow {
     fileprivate init(row: Int, _ error: FieldError) {
         self.init(row: row, outcome: .failed, code: error.code, pointer: error.pointer, detail: error.detail)
-    }
-}
-
-/// One step of an import: some rows, their users and their events in one transaction.
-struct UserImportStep {
-    private static let rows = 500
-
-    let users: UserStore
-    let operations: OperationStore
-    let random: RandomBytes
-
-    /// - Returns: whether there was nothing left to do.
-    func run(
-        _ work: OperationStore.Work, at now: Date, _ transaction: PostgresTransaction
-    ) async throws -> Bool {
-        let operation = work.operation
-        let organization = operation.organization
-        let pending = try await operations.pending(of: operation, limit: Self.rows, transaction)
-        guard !pending.isEmpty else { return true }
-        var known: [String: User] = [:]
-        for user in try await users.find(
-            emails: pending.map(\.person.key), in: organization, locking: transaction)
-        {
-            if let key = user.email?.lowercased() { known[key] = user }
-        }
-        var plan = Plan(known: known)
-        for (row, person) in pending {
-            // A person that comes twice is another step's.
-            guard plan.seen.insert(person.key).inserted else { continue }
-            plan.add(row, person, UserID.make(at: now, random), at: now)
-        }
-        let made = try await users.insert(plan.created.map(\.user), of: organization, at: now, in: transaction)
-        try await users.rename(plan.renamed.map(\.user), of: organization, at: now, in: transaction)
-        // Whoever got there first made the others; their rows are looked at again.
-        let created = plan.created.filter { made.contains($0.user.id) }
-        let done =
-            created.map { OperationRow(row: $0.row, outcome: .created, user: $0.user.id) }
-            + plan.renamed.map { OperationRow(row: $0.row, outcome: .updated, user: $0.user.id) } + plan.unchanged
-        guard !done.isEmpty else { throw LostUpdate() }
-        try await operations.record(done, of: operation, transaction)
-        let events = try record(work, at: now)
-        for statement in OutboxEvent.insertions(
-            created.map { events(.userCreated, nil, $0.user) }
-                + plan.renamed.map { events(.userUpdated, $0.old, $0.user) })
-        {
-            try await transaction.query(statement)
-        }
-        var outcomes = operation.outcomes
-        for row in done { outcomes[row.outcome.rawValue, default: 0] += 1 }
-        try await operations.advance(
-            operation, to: operation.done + done.count, of: operation.total, outcomes: outcomes, at: now, transaction)
-        return false
-    }
-
-    /// What makes the event of one person.
-    private func record(
-        _ work: OperationStore.Work, at now: Date
-    ) throws -> (_ type: AuditEventType, _ old: User?, _ new: User) -> OutboxEvent {
-        let request = try work.request(OperationRequest.self)
-        let operation = work.operation
-        return { type, old, new in
-            AuditEvent(
-                type, organization: operation.organization, id: EventID.make(at: now, random), time: now,
-                actor: request.actor, targets: [new.auditTarget, operation.auditTarget],
-                changes: .between(old?.facts ?? [:], new.facts, personal: User.personalFacts), request: request.info
-            ).outboxEvent(random)
-        }
-    }
-
-    /// What becomes of the rows of one step.
-    private struct Plan {
-        let known: [String: User]
-        var seen: Set<String> = []
-        var created: [(row: Int, user: User)] = []
-        var renamed: [(row: Int, old: User, user: User)] = []
-        var unchanged: [OperationRow] = []
-
-        init(known: [String: User]) {
-            self.known = known
-        }
-
-        mutating func add(_ row: Int, _ person: OperationStore.Person, _ id: UserID, at now: Date) {
-            guard let old = known[person.key] else {
-                let user = User(
-                    id: id, email: person.email, emailVerified: false, name: person.name, status: .active, version: 1,
-                    createdAt: now, updatedAt: now)
-                return created.append((row, user))
-            }
-            guard let name = person.name, name != old.name else {
-                return unchanged.append(OperationRow(row: row, outcome: .unchanged, user: old.id))
-            }
-            var user = old
-            user.name = name
-            renamed.append((row, old, user))
-        }
     }
 }

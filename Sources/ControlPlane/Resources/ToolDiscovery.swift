@@ -8,7 +8,7 @@ package struct ToolDiscovery: Sendable {
     /// A tool as the server describes it.
     package struct Tool: Sendable, Equatable {
         package let name: String
-        /// `description`, `inputSchema` and `annotations`, as JSON.
+        /// What is said of it to models and people: its title, description, schemas and annotations, as JSON.
         package let definition: [UInt8]
         package let digest: [UInt8]
         package let readOnlyHint: Bool?
@@ -112,6 +112,8 @@ package struct ToolDiscovery: Sendable {
 
 extension ToolDiscovery.Tool {
     private static let largestDefinition = 64 << 10
+    /// Each of them reaches a model or a person, who might be misled by it (MCP 2025-06-18, server/tools).
+    private static let told: Set<String> = ["title", "description", "inputSchema", "outputSchema", "annotations"]
 
     /// - Returns: nil for what has no name that a gateway could compare byte for byte, or is larger than any tool.
     fileprivate init?(_ value: JSONValue) {
@@ -119,7 +121,7 @@ extension ToolDiscovery.Tool {
             name.utf8.allSatisfy({ (0x21...0x7E).contains($0) })
         else { return nil }
         self.name = name
-        let kept = members.filter { ["description", "inputSchema", "annotations"].contains($0.key) }
+        let kept = members.filter { Self.told.contains($0.key) }
         definition = JSONValue.object(kept).canonical
         guard definition.count <= Self.largestDefinition else { return nil }
         digest = sha256(JSONValue.object(kept.merging(["name": .string(name)]) { $1 }).canonical)

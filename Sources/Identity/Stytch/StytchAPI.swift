@@ -88,13 +88,22 @@ struct StytchAPI: Sendable {
 
     /// Posts a JSON object and returns the one that answers it.
     func post(_ path: String, _ body: (inout JSONWriter) -> Void) async throws(Failure) -> StytchObject {
+        try await ask("POST", path, JSONWriter.object(body))
+    }
+
+    /// Gets a JSON object.
+    func get(_ path: String) async throws(Failure) -> StytchObject {
+        try await ask("GET", path, nil)
+    }
+
+    private func ask(_ method: String, _ path: String, _ body: [UInt8]?) async throws(Failure) -> StytchObject {
         let permit: CircuitBreaker.Permit
         do {
             permit = try breaker.admit(record.id, version: record.version)
         } catch {
             throw .unavailable(retryAfter: error.retryAfter)
         }
-        let (result, health) = await send(path, JSONWriter.object(body))
+        let (result, health) = await send(method, path, body)
         breaker.settle(permit, health)
         return try result.get()
     }
@@ -102,18 +111,16 @@ struct StytchAPI: Sendable {
     /// Ends a session that was made only to be read. Not waited for, and not worth an error: it ends by itself within
     /// five minutes.
     func revokeLater(_ path: String, sessionToken: String) {
-        Task { _ = await send(path, JSONWriter.object { $0.string("session_token", sessionToken) }) }
+        Task { _ = await send("POST", path, JSONWriter.object { $0.string("session_token", sessionToken) }) }
     }
 
     private func send(
-        _ path: String, _ body: [UInt8]
+        _ method: String, _ path: String, _ body: [UInt8]?
     ) async -> (Result<StytchObject, Failure>, CircuitBreaker.Health) {
         let request = OutboundRequest(
-            method: "POST", url: baseURL + path,
-            headers: [
-                ("Authorization", authorization.revealed), ("Content-Type", "application/json"),
-                ("Accept", "application/json"),
-            ],
+            method: method, url: baseURL + path,
+            headers: [("Authorization", authorization.revealed), ("Accept", "application/json")]
+                + (body == nil ? [] : [("Content-Type", "application/json")]),
             body: body, maxResponseBytes: 256 << 10, deadline: .seconds(10))
         let response: OutboundResponse
         do {

@@ -45,6 +45,25 @@ struct StytchB2B: IdentityProvider {
         return try Self.identity(in: answer, organization: organization, email: email, of: api.record, at: now)
     }
 
+    func test() async throws(SignInError) {
+        let found: StytchObject
+        do {
+            found = try await api.get("/v1/b2b/organizations/\(organization)").object("organization")
+        } catch let failure as StytchAPI.Failure {
+            throw .ofTest(failure)
+        } catch {
+            throw StytchObject.unreadable
+        }
+        guard found.members["organization_id"]?.string == organization else {
+            throw .misconfigured(.unknownOrganization)
+        }
+        if found.members["auth_methods"]?.string == "RESTRICTED",
+            found.members["allowed_auth_methods"]?.strings?.contains("email_otp") != true
+        {
+            throw .misconfigured(.forbidsCodes)
+        }
+    }
+
     /// Who the answer to a right code speaks of, if it speaks of a member of `organization` with the address that was
     /// asked for.
     static func identity(

@@ -46,6 +46,28 @@ struct StytchConsumer: IdentityProvider {
         return try Self.identity(in: answer, method: method, email: email, of: api.record, at: now)
     }
 
+    func test() async throws(SignInError) {
+        do {
+            // Finds nobody: what it tells is that the project answers these credentials.
+            _ = try await api.post("/v1/users/search") { body in
+                body.int("limit", 1)
+                body.object("query") { query in
+                    query.string("operator", "AND")
+                    query.raws(
+                        "operands",
+                        [
+                            JSONWriter.object { operand in
+                                operand.string("filter_name", "email_address")
+                                operand.strings("filter_value", ["nobody@gatehouse.invalid"])
+                            }
+                        ])
+                }
+            }
+        } catch {
+            throw .ofTest(error)
+        }
+    }
+
     /// Who the answer to a right code speaks of, if it speaks of the address that was asked for.
     static func identity(
         in answer: StytchObject, method: String, email: EmailAddress, of record: IdentityProviderRecord, at now: Date

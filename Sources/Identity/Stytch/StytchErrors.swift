@@ -14,6 +14,14 @@ extension SignInError {
         }
     }
 
+    /// What a failed trial means: nobody in particular was asked for.
+    static func ofTest(_ failure: StytchAPI.Failure) -> SignInError {
+        switch failure {
+        case .error("too_many_requests", _, let retryAfter): .unavailable(retryAfter: retryAfter)
+        default: common(failure) ?? .misconfigured(.forbidsCall)
+        }
+    }
+
     /// What a failed call to check a code means.
     static func ofFinish(_ failure: StytchAPI.Failure) -> SignInError {
         guard case .error(let type, _, let retryAfter) = failure else { return common(failure) ?? .codeExpired }
