@@ -51,6 +51,17 @@ package struct ResourceToolStore: Sendable {
         ).map(ResourceTool.init(row:))
     }
 
+    package func forget(
+        _ names: [String], of resource: ResourceID, ownedBy owner: OrganizationID, in transaction: PostgresTransaction
+    ) async throws {
+        guard !names.isEmpty else { return }
+        try await transaction.query(
+            """
+            DELETE FROM resource_tool
+             WHERE organization_id = \(owner) AND resource_id = \(resource) AND name = ANY(\(names))
+            """)
+    }
+
     package func put(
         _ tool: ResourceTool, of resource: ResourceID, ownedBy owner: OrganizationID,
         in transaction: PostgresTransaction

@@ -46,17 +46,24 @@ extension Administration {
         let resource = try await ownResource(id, of: owner)
         let found: [ToolDiscovery.Tool]
         do {
-            found = try await discovery.tools(at: resource.uri, token: token, for: owner.description)
-        } catch {
-            throw AdminError.invalid([error.fieldError])
+            found = try await errands.run("reading tools", for: owner) {
+                try await discovery.tools(at: resource.uri, token: token, for: owner.description)
+            }
+        } catch let failure as ToolDiscovery.Failure {
+            throw AdminError.invalid([failure.fieldError])
         }
         return try await administer(owner, by: administrator) { transaction in
             let known = try await tools.all(of: id, ownedBy: owner, in: transaction)
             let outcome = Self.outcome(of: found, known: known, resource, at: administrator.now)
-            for tool in outcome.tools { try await tools.put(tool, of: id, ownedBy: owner, in: transaction) }
             let before = Dictionary(uniqueKeysWithValues: known.map { ($0.name, $0) })
+            let after = Dictionary(uniqueKeysWithValues: outcome.tools.map { ($0.name, $0) })
+            for tool in outcome.tools where tool != before[tool.name] {
+                try await tools.put(tool, of: id, ownedBy: owner, in: transaction)
+            }
+            try await tools.forget(
+                known.map(\.name).filter { after[$0] == nil }, of: id, ownedBy: owner, in: transaction)
             let changes = (outcome.new + outcome.changed.keys.sorted() + outcome.gone).compactMap { name in
-                outcome.tools.first { $0.name == name }.map { AuditEvent.Change(from: before[name], to: $0) }
+                after[name].map { AuditEvent.Change(from: before[name], to: $0) }
             }
             return AdminChange(
                 value: outcome, type: .resourceToolsImported, target: resource.auditTarget, changes: changes,
@@ -92,16 +99,29 @@ extension Administration {
             tools.append(old)
         }
         let names = Set(found.map(\.name))
-        let gone = known.filter { !names.contains($0.name) }.map { old in
+        let gone = known.filter { !names.contains($0.name) && $0.reviewedDigest != nil }.map { old in
             var tool = old
             if old.isPresent { tool.updatedAt = now }
             tool.isPresent = false
             return tool
         }
         return ToolImport(
-            tools: (tools + gone).sorted { $0.name < $1.name }, new: new, changed: changed,
-            gone: gone.filter { before[$0.name]?.isPresent == true }.map(\.name))
+            tools: (tools + remembered(gone)).sorted { $0.name < $1.name }, new: new, changed: changed,
+            gone: known.filter { !names.contains($0.name) && $0.isPresent }.map(\.name))
     }
+
+    /// A server that names its tools anew each time would fill the database with those it had. Nobody looked at them, and
+    /// the others go by age: one that is forgotten is a new one when it comes back.
+    private static func remembered(_ gone: [ResourceTool]) -> [ResourceTool] {
+        var bytes = 0
+        return gone.sorted { $0.updatedAt > $1.updatedAt }.prefix(mostGoneTools).filter { tool in
+            bytes += tool.definition.count
+            return bytes <= mostGoneBytes
+        }
+    }
+
+    private static let mostGoneTools = 200
+    private static let mostGoneBytes = 1 << 20
 
     /// Says what calls of tools need, and that their definitions were looked at.
     package func reviewTools(
