@@ -39,6 +39,12 @@ package struct AuditLog: Sendable {
         package var until: Date?
 
         package init() {}
+
+        /// Whether no index leads to what it wants.
+        fileprivate var needsSearch: Bool {
+            outcome != nil || client != nil || target != nil || from != nil || until != nil
+                || types.count + (actor == nil ? 0 : 1) > 1
+        }
     }
 
     package enum Order: Sendable { case oldestFirst, newestFirst }
@@ -63,12 +69,13 @@ package struct AuditLog: Sendable {
         if let from = filter.from { condition = "\(condition) AND time >= \(from)" }
         if let until = filter.until { condition = "\(condition) AND time < \(until)" }
         let direction: SQL = order == .oldestFirst ? "ASC" : "DESC"
-        return try await database.read(
-            organization,
-            """
+        let statement: SQL = """
             SELECT seq, id, leaf, disclosures, logged_time FROM audit_event
              WHERE \(condition) ORDER BY seq \(direction) LIMIT \(limit)
-            """, as: Entry.init(row:))
+            """
+        return filter.needsSearch
+            ? try await database.search(organization, statement, as: Entry.init(row:))
+            : try await database.read(organization, statement, as: Entry.init(row:))
     }
 
     /// One entry by the id of its event.

@@ -34,10 +34,10 @@ extension AuditLog {
         guard begin < end else { return DecisionPage(entries: [], next: nil) }
         var entries: [Entry] = []
         var place = begin
-        // In pieces, so that others on the lane wait for none of them long.
+        // In pieces, so that other searches wait for none of them long.
         while entries.count < limit {
             let wanted = min(Self.piece, limit - entries.count)
-            let piece = try await database.read(
+            let piece = try await database.search(
                 organization,
                 """
                 SELECT seq, id, leaf, disclosures, logged_time FROM audit_event

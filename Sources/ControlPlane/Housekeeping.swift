@@ -114,7 +114,16 @@ package final class Housekeeping: Service {
         var after: UUID?
         repeat {
             let page = try await organizations.ids(Page(after: after, limit: 500), presence)
-            for organization in page { try await body(organization) }
+            for organization in page {
+                do {
+                    try await body(organization)
+                } catch {
+                    // What is wrong with one keeps none behind it waiting (F-18).
+                    logger.warning(
+                        "housekeeping of an organization will be tried again",
+                        metadata: ["organization": "\(organization)", "error": "\(String(reflecting: error))"])
+                }
+            }
             after = page.last?.uuid
         } while after != nil && !Task.isCancelled
     }

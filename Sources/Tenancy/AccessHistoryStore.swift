@@ -68,7 +68,7 @@ package struct AccessHistoryStore: Sendable {
     ) async throws -> [Client] {
         if let some, some.isEmpty { return [] }
         let ids = some?.map { $0.uuid.historyKey }
-        return try await database.read(
+        return try await database.search(
             registry,
             """
             SELECT h.id::uuid AS id, h.organization_id, h.valid_from, r.kind, r.status, r.scope_ceiling, r.redirect_uris,
@@ -122,7 +122,7 @@ package struct AccessHistoryStore: Sendable {
     package func count(_ filter: AccessReview.Filter, of organization: OrganizationID, at moment: Date) async throws
         -> Int
     {
-        try await database.read(
+        try await database.search(
             organization, "SELECT count(*) AS count FROM access_history h WHERE \(users(filter, organization, moment))"
         ) { try $0.decode("count", as: Int.self) }.first ?? 0
     }
@@ -134,7 +134,7 @@ package struct AccessHistoryStore: Sendable {
         _ filter: AccessReview.Filter, from first: UserID?, limit: Int, of organization: OrganizationID, at moment: Date
     ) async throws -> [PastUser] {
         let first = first?.uuid.historyKey ?? ""
-        let users = try await database.read(
+        let users = try await database.search(
             organization,
             """
             SELECT h.id::uuid AS id, h.state ->> 'status' AS status FROM access_history h
@@ -191,7 +191,7 @@ package struct AccessHistoryStore: Sendable {
     private func pairs(
         _ kind: Kind, _ range: ClosedRange<String>, of organization: OrganizationID, at moment: Date
     ) async throws -> [UUID: [UUID]] {
-        let rows = try await database.read(
+        let rows = try await database.search(
             organization,
             """
             SELECT split_part(h.id, '/', 1)::uuid AS principal, split_part(h.id, '/', 2)::uuid AS other
@@ -204,7 +204,7 @@ package struct AccessHistoryStore: Sendable {
 
     /// The roles that came with being in a group.
     private func groupRoles(of organization: OrganizationID, at moment: Date) async throws -> [GroupID: [RoleID]] {
-        let rows = try await database.read(
+        let rows = try await database.search(
             organization,
             """
             SELECT (h.state ->> 'group_id')::uuid AS group_id, split_part(h.id, '/', 2)::uuid AS role_id
@@ -220,7 +220,7 @@ package struct AccessHistoryStore: Sendable {
     private func grants(
         of users: [UserID], in organization: OrganizationID, at moment: Date
     ) async throws -> [PastGrant] {
-        try await database.read(
+        try await database.search(
             organization,
             """
             SELECT g.id, g.user_id, g.client_id, g.resource_id, g.scope, g.created_at, g.last_used_at, g.idle_expires_at,

@@ -14,6 +14,8 @@ package struct DirectoryStore: Sendable {
     package let database: TenantDatabase
     /// Members of a group that are told at once.
     package static let mostMembers = 10_000
+    /// Members of all groups of a page. A page ends before it holds more, for it is held as a whole.
+    private static let mostMembersOfPage = 20_000
 
     package init(database: TenantDatabase) {
         self.database = database
@@ -54,7 +56,7 @@ package struct DirectoryStore: Sendable {
                AND coalesce(u.user_name, u.email) IS NOT NULL AND \(wanted)
             """, in: organization)
         guard query.limit > 0, query.offset < total else { return (total, []) }
-        let page = try await database.read(
+        let page = try await database.search(
             organization,
             """
             SELECT \(Self.userColumns(in: organization)) FROM "user" u WHERE u.organization_id = \(organization)
@@ -70,7 +72,7 @@ package struct DirectoryStore: Sendable {
     }
 
     private func count(_ statement: SQL, in organization: OrganizationID) async throws -> Int {
-        try await database.read(organization, statement) { try $0.decode("total", as: Int.self) }.first ?? 0
+        try await database.search(organization, statement) { try $0.decode("total", as: Int.self) }.first ?? 0
     }
 
     /// Whether somebody else is called so, by user name or by e-mail address.
@@ -187,12 +189,20 @@ package struct DirectoryStore: Sendable {
             SELECT count(*) AS total FROM "group" g WHERE g.organization_id = \(organization) AND \(wanted)
             """, in: organization)
         guard query.limit > 0, query.offset < total else { return (total, []) }
-        let page = try await database.read(
+        let listed: SQL = """
+            SELECT \(Self.groupColumns(in: organization, withMembers: query.withMembers)),
+                   row_number() OVER (ORDER BY \(order(query, sql)) g.id) AS place
+              FROM "group" g WHERE g.organization_id = \(organization) AND \(wanted)
+             ORDER BY \(order(query, sql)) g.id LIMIT \(query.limit) OFFSET \(query.offset)
+            """
+        let page = try await database.search(
             organization,
             """
-            SELECT \(Self.groupColumns(in: organization, withMembers: query.withMembers)) FROM "group" g
-             WHERE g.organization_id = \(organization) AND \(wanted)
-             ORDER BY \(order(query, sql)) g.id LIMIT \(query.limit) OFFSET \(query.offset)
+            SELECT * FROM (
+                SELECT l.*, coalesce(sum(cardinality(l.members)) OVER (ORDER BY l.place), 0) AS members_so_far,
+                       row_number() OVER (ORDER BY l.place) AS of_page
+                  FROM (\(listed)) l) p
+             WHERE p.of_page = 1 OR p.members_so_far <= \(Self.mostMembersOfPage) ORDER BY p.place
             """, as: DirectoryGroup.init(row:))
         return (total, page)
     }

@@ -56,10 +56,22 @@ package struct IdempotencyStore: Sendable {
             """)
     }
 
+    /// In pieces: how many there are is their writers' choice.
     package func deleteExpired(in organization: OrganizationID, at now: Date) async throws {
-        try await database.transaction(organization) { transaction in
-            _ = try await transaction.query(
-                "DELETE FROM idempotency_key WHERE organization_id = \(organization) AND expires_at <= \(now)")
+        let piece: Int64 = 1_000
+        var gone = piece
+        while gone == piece {
+            gone = try await database.transaction(organization) { transaction in
+                Int64(
+                    try await transaction.query(
+                        """
+                        DELETE FROM idempotency_key WHERE organization_id = \(organization) AND digest IN (
+                            SELECT digest FROM idempotency_key
+                             WHERE organization_id = \(organization) AND expires_at <= \(now) LIMIT \(piece))
+                        RETURNING digest
+                        """
+                    ).count)
+            }
         }
     }
 

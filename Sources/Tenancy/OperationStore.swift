@@ -70,6 +70,18 @@ package struct OperationStore: Sendable {
             """, as: OperationRow.init(row:))
     }
 
+    /// How many of a kind are not over.
+    package func unfinished(
+        _ kind: LongOperation.Kind, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> Int {
+        try await transaction.query(
+            """
+            SELECT count(*) AS count FROM operation
+             WHERE organization_id = \(organization) AND kind = \(kind.rawValue) AND finished_at IS NULL
+            """
+        ).first?.decode("count", as: Int.self) ?? 0
+    }
+
     /// Stores an operation and hands it to whichever node is free.
     ///
     /// - Parameters:

@@ -246,7 +246,23 @@ package struct RoleStore: Sendable {
         ).map(Role.init(row:))
     }
 
-    /// The same outside a transaction.
+    /// The roles that a user has, themselves or by a group; none is changed before the transaction ends.
+    package func roles(
+        of user: UserID, in organization: OrganizationID, _ transaction: PostgresTransaction
+    ) async throws -> [Role] {
+        try await transaction.query(
+            """
+            SELECT \(columns) FROM role WHERE organization_id = \(organization) AND id IN (
+                SELECT b.role_id FROM role_binding b
+                 WHERE b.organization_id = \(organization) AND (b.user_id = \(user) OR b.group_id IN (
+                       SELECT m.group_id FROM group_member m
+                        WHERE m.organization_id = \(organization) AND m.user_id = \(user))))
+               FOR SHARE
+            """
+        ).map(Role.init(row:))
+    }
+
+    /// The roles that come with being in any of the groups, outside a transaction.
     package func roles(of groups: [GroupID], in organization: OrganizationID) async throws -> [Role] {
         guard !groups.isEmpty else { return [] }
         return try await database.read(

@@ -1,7 +1,7 @@
 package import Foundation
 package import Postgres
 
-/// The three doors to PostgreSQL. Every call names one organization, and the database shows that organization's rows
+/// The doors to PostgreSQL. Every call names one organization, and the database shows that organization's rows
 /// alone: row-level security is the wall, the `WHERE organization_id = …` of every statement is the first one.
 ///
 /// Stores are structs over this value; nothing above them sees a connection.
@@ -9,6 +9,7 @@ package struct TenantDatabase: Sendable {
     private let readLane: PostgresReadLane
     private let writeLane: PostgresWriteLane
     private let pool: PostgresPool
+    private let turns = SearchTurns()
 
     package init(readLane: PostgresReadLane, writeLane: PostgresWriteLane, pool: PostgresPool) {
         self.readLane = readLane
@@ -21,6 +22,20 @@ package struct TenantDatabase: Sendable {
         _ organization: OrganizationID, _ statement: SQL, as decode: (Row) throws -> Value
     ) async throws -> [Value] {
         try await readLane.query(settings: setting(organization), statement).map(decode)
+    }
+
+    /// A pinned connection for one SELECT that may look at many rows: whatever its caller chose to ask, it holds nobody up
+    /// but other searches, and of those its own organization's first.
+    ///
+    /// - Throws: `overloaded` when others search too.
+    package func search<Value>(
+        _ organization: OrganizationID, _ statement: SQL, as decode: (Row) throws -> Value
+    ) async throws -> [Value] {
+        try await turns.take(for: organization) {
+            try await pool.transaction(settings: setting(organization)) { transaction in
+                try await transaction.query(statement)
+            }
+        }.map(decode)
     }
 
     /// The write lane: one statement that is a change and its event, committed together with its neighbours' before

@@ -160,15 +160,17 @@ package struct UserStore: Sendable {
                    AND u.id > \(page.start) ORDER BY u.id LIMIT \(page.limit)
                 """, as: User.init(row:))
         }
-        return try await database.read(
-            organization,
-            """
+        let statement: SQL = """
             SELECT \(Self.listed)
               FROM group_member m JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id
              WHERE m.organization_id = \(organization) AND m.group_id = \(group)
                AND m.user_id > \(page.start) AND \(filter.condition(in: organization))
              ORDER BY m.user_id LIMIT \(page.limit)
-            """, as: User.init(row:))
+            """
+        // Few of a large group may be what else is wanted.
+        return filter.email == nil && filter.status == nil
+            ? try await database.read(organization, statement, as: User.init(row:))
+            : try await database.search(organization, statement, as: User.init(row:))
     }
 
     /// Those whose address begins in a certain way, in the order of their addresses.
@@ -188,14 +190,15 @@ package struct UserStore: Sendable {
                                AND m.group_id = \(group) AND m.user_id = u.id)
                 """
         }
-        return try await database.read(
-            organization,
-            """
+        let statement: SQL = """
             SELECT \(Self.listed) FROM "user" u WHERE \(condition)
                AND lower(u.email) COLLATE "C" >= \(first) AND lower(u.email) COLLATE "C" < \(last)
                AND lower(u.email) COLLATE "C" > \(address ?? "")
              ORDER BY lower(u.email) COLLATE "C" LIMIT \(limit)
-            """, as: User.init(row:))
+            """
+        return filter.group == nil && filter.status == nil
+            ? try await database.read(organization, statement, as: User.init(row:))
+            : try await database.search(organization, statement, as: User.init(row:))
     }
 
     /// - Returns: false when another user of the organization has this e-mail address.

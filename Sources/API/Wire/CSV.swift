@@ -5,8 +5,10 @@ enum CSV {
         cells.map(cell).joined(separator: ",") + "\r\n"
     }
 
-    /// A spreadsheet takes what begins with one of these for a formula; behind an apostrophe it takes it for text.
-    private static let formulaBeginnings: Set<Unicode.Scalar> = ["=", "+", "-", "@", "\t", "\r"]
+    /// A spreadsheet takes what begins with one of these for a formula, full-width ones too; behind an apostrophe it takes it for text.
+    private static let formulaBeginnings: Set<Unicode.Scalar> = [
+        "=", "+", "-", "@", "\t", "\r", "\n", "\u{FF1D}", "\u{FF0B}", "\u{FF0D}", "\u{FF20}",
+    ]
     private static let special: Set<Unicode.Scalar> = [",", "\"", "\r", "\n"]
 
     private static func cell(_ text: String) -> String {

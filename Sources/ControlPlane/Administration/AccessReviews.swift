@@ -9,6 +9,8 @@ extension Administration {
 
     /// Beyond so many combinations of principal, client and resource a review has to be narrowed.
     package static let mostCombinations = 1_000_000
+    /// And beyond so many of client and resource: as many rows may be held for one person.
+    package static let mostPairs = 10_000
 
     package func accessReview(_ id: AccessReviewID, of organization: OrganizationID) async throws -> AccessReview {
         guard let found = try await accessReviews.find(id, in: organization) else { throw AdminError.notFound }
@@ -36,7 +38,16 @@ extension Administration {
         guard let rules = try await accessHistory.rules(of: organization, at: moment) else { throw AdminError.notFound }
         try await check(filter, rules, in: organization, at: moment)
         let count = try await accessHistory.count(filter, of: organization, at: moment)
-        let combinations = AccessMatrix(rules, at: moment, of: organization, filter).combinations(users: count)
+        let matrix = AccessMatrix(rules, at: moment, of: organization, filter)
+        guard matrix.combinations(users: 1) <= Self.mostPairs else {
+            throw AdminError.invalid([
+                FieldError(
+                    "", "too_many",
+                    "For one person alone these are \(matrix.combinations(users: 1)) combinations of client and resource, and "
+                        + "a review has at most \(Self.mostPairs): narrow it by client or resource.")
+            ])
+        }
+        let combinations = matrix.combinations(users: count)
         guard combinations <= Self.mostCombinations else {
             throw AdminError.invalid([
                 FieldError(

@@ -43,6 +43,7 @@ package struct Administration: Sendable {
     package let settings: AdministrationSettings
     let random: RandomBytes
     let logger: Logger
+    let errands = Errands()
 
     package init(
         database: TenantDatabase, catalog: TenantCatalog, secrets: TenantSecrets, settings: AdministrationSettings,

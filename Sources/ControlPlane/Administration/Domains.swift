@@ -30,6 +30,8 @@ extension Administration {
                     "/domain", "public_domain", "Anybody can have an address there, so no organization can own it.")
             ])
         }
+        try checkRoom(
+            try await organizations.domains(of: organization).count, below: Self.mostDomains, for: "domains")
         let domain = Domain(
             name: name, status: .pending,
             verificationToken: Secret.random(prefix: "gatehouse-domain-", from: random).revealed, verifiedAt: nil,
@@ -54,7 +56,7 @@ extension Administration {
     ) async throws -> Administered<Domain> {
         let old = try await domain(name, of: organization)
         let isPlatformsWord = administrator.isPlatform && administrator.holds(.domainsVerify)
-        if !isPlatformsWord { try await prove(old) }
+        if !isPlatformsWord { try await prove(old, of: organization) }
         let verified = Domain(
             name: old.name, status: .verified, verificationToken: old.verificationToken,
             verifiedAt: old.verifiedAt ?? administrator.now, createdAt: old.createdAt)
@@ -74,10 +76,12 @@ extension Administration {
     }
 
     /// Looks the domain's record up.
-    private func prove(_ domain: Domain) async throws {
+    private func prove(_ domain: Domain, of organization: OrganizationID) async throws {
         let found: [String]
         do {
-            found = try await settings.resolveText(domain.recordName)
+            found = try await errands.run("looking up domains", for: organization) {
+                try await settings.resolveText(domain.recordName)
+            }
         } catch is TextRecordError {
             throw AdminError.nameServersFailed
         }

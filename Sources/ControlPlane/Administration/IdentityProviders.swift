@@ -89,6 +89,7 @@ extension Administration {
         check(baseURL: wanted.baseURL, &checks)
         try await check(authoritative: domains, of: organization.id, &checks)
         try checks.finish()
+        try await checkRoomForProvider(in: organization.id)
         let id = IdentityProviderID.make(at: administrator.now, random)
         let record = IdentityProviderRecord(
             id: id, kind: wanted.kind, name: wanted.name, status: .active,
@@ -109,6 +110,12 @@ extension Administration {
                 ],
                 isCached: true)
         }
+    }
+
+    func checkRoomForProvider(in organization: OrganizationID) async throws {
+        try checkRoom(
+            try await providers.all(of: organization).count, below: Self.mostIdentityProviders,
+            for: "identity providers and trusted issuers")
     }
 
     package func updateIdentityProvider(

@@ -78,9 +78,18 @@ extension FieldChecks {
         require(
             scopes.allSatisfy(administrator.holds), pointer, FieldError.exceedsMaker,
             "This role stands for admin scopes that the key does not hold itself.")
-        // It would last, and could be used from anywhere.
+        lasting(pointer, givenBy: administrator)
+    }
+
+    /// Something that works from any address until somebody takes it away.
+    mutating func lasting(_ pointer: String, givenBy administrator: Administrator) {
         anyAddress(pointer, givenBy: administrator)
         end(nil, pointer, givenBy: administrator)
+    }
+
+    /// Whoever decides who can become a user gives away what the user's roles stand for.
+    mutating func identity(ofWhoHas roles: [Role], _ pointer: String, givenBy administrator: Administrator) {
+        for role in roles { self.role(role, pointer, givenBy: administrator) }
     }
 }
 

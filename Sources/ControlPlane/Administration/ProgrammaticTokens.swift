@@ -156,7 +156,9 @@ extension Administration {
         var checks = FieldChecks()
         checks.name(wanted.name, "/name")
         let most = TimeInterval(home.organization.settings.programmaticTokenLifetimeSeconds)
-        let expiresAt = wanted.expiresAt ?? now + most
+        let expiresAt = wanted.expiresAt ?? min(now + most, administrator.key?.expiresAt ?? .distantFuture)
+        checks.end(expiresAt, "/expires_at", givenBy: administrator)
+        checks.anyAddress("", givenBy: administrator)
         checks.require(
             expiresAt > now + 1 && expiresAt <= now + most, "/expires_at", "out_of_range",
             "This must be a moment to come, at most \(Int(most)) s from now: the organization's setting.")

@@ -46,20 +46,23 @@ extension Administration {
         let resource = try await ownResource(id, of: owner)
         let found: [ToolDiscovery.Tool]
         do {
-            found = try await discovery.tools(at: resource.uri, token: token, for: owner.description)
-        } catch {
-            throw AdminError.invalid([error.fieldError])
+            found = try await errands.run("reading tools", for: owner) {
+                try await discovery.tools(at: resource.uri, token: token, for: owner.description)
+            }
+        } catch let failure as ToolDiscovery.Failure {
+            throw AdminError.invalid([failure.fieldError])
         }
         return try await administer(owner, by: administrator) { transaction in
             let known = try await tools.all(of: id, ownedBy: owner, in: transaction)
             let outcome = Self.outcome(of: found, known: known, resource, at: administrator.now)
-            for tool in outcome.tools { try await tools.put(tool, of: id, ownedBy: owner, in: transaction) }
-            // What nobody ever looked at leaves nothing to remember: a server may make up names for ever.
-            let names = Set(outcome.tools.map(\.name))
-            try await tools.delete(
-                known.map(\.name).filter { !names.contains($0) }, of: id, ownedBy: owner, in: transaction)
             let before = Dictionary(uniqueKeysWithValues: known.map { ($0.name, $0) })
             let after = Dictionary(uniqueKeysWithValues: outcome.tools.map { ($0.name, $0) })
+            for tool in outcome.tools where tool != before[tool.name] {
+                try await tools.put(tool, of: id, ownedBy: owner, in: transaction)
+            }
+            // What nobody ever looked at leaves nothing to remember: a server may make up names for ever.
+            try await tools.delete(
+                known.map(\.name).filter { after[$0] == nil }, of: id, ownedBy: owner, in: transaction)
             let changes = (outcome.new + outcome.changed.keys.sorted() + outcome.gone).map { name in
                 AuditEvent.Change(of: name, from: before[name], to: after[name])
             }
@@ -105,9 +108,22 @@ extension Administration {
             return tool
         }
         return ToolImport(
-            tools: (tools + gone).sorted { $0.name < $1.name }, new: new, changed: changed,
+            tools: (tools + remembered(gone)).sorted { $0.name < $1.name }, new: new, changed: changed,
             gone: missing.filter(\.isPresent).map(\.name))
     }
+
+    /// A server that names its tools anew each time would fill the database with those it had. Nobody looked at them, and
+    /// the others go by age: one that is forgotten is a new one when it comes back.
+    private static func remembered(_ gone: [ResourceTool]) -> [ResourceTool] {
+        var bytes = 0
+        return gone.sorted { $0.updatedAt > $1.updatedAt }.prefix(mostGoneTools).filter { tool in
+            bytes += tool.definition.count
+            return bytes <= mostGoneBytes
+        }
+    }
+
+    private static let mostGoneTools = 200
+    private static let mostGoneBytes = 1 << 20
 
     /// Says what calls of tools need, and that their definitions were looked at.
     package func reviewTools(

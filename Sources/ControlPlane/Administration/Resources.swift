@@ -64,11 +64,24 @@ extension Administration {
             tenantUnaware: wanted.tenantUnaware, dedicatedKey: wanted.dedicatedKey, status: .active, version: 1,
             createdAt: administrator.now, updatedAt: administrator.now)
         checks.resource(resource)
+        checks.require(
+            !isOwn(uri, of: administrator), "/uri", "reserved", "This is an address of this server's own.")
         try await checkIssuers(of: resource, &checks)
         try checks.finish()
+        try checkRoom(try await resources.all(of: owner).count, below: Self.mostResources, for: "resources")
         let done = try await insert(resource, by: administrator)
         try await ensureSigningKeys(for: resource, by: administrator)
         return done
+    }
+
+    /// Tokens that are meant for this server itself are no resource's: nobody may claim the admin API, and what lies beside
+    /// it below the public URL is the platform's to give.
+    private func isOwn(_ uri: ResourceURI?, of administrator: Administrator) -> Bool {
+        guard let uri, let base = ResourceURI(settings.publicURL)?.canonical else { return false }
+        func isBelow(_ place: String) -> Bool {
+            uri.canonical == place || ["/", "?"].contains { uri.canonical.hasPrefix(place + $0) }
+        }
+        return isBelow("\(base)/v1") || isBelow("\(base)/scim") || (!administrator.isPlatform && isBelow(base))
     }
 
     func insert(_ resource: Resource, by administrator: Administrator) async throws -> Administered<Resource> {

@@ -92,6 +92,7 @@ extension Administration {
             if let scopes = update.adminScopes {
                 checks.adminScopes(
                     scopes, "/admin_scopes", 0...64, in: organization, givenBy: administrator, beside: Set(before))
+                if !Set(before).isSuperset(of: scopes) { checks.lasting("/admin_scopes", givenBy: administrator) }
                 new.kind = .custom(adminScopes: Set(scopes).sorted())
             }
             try checks.finish()

@@ -48,6 +48,7 @@ extension Administration {
         _ draft: StatementDraft, in organization: OrganizationID, by administrator: Administrator
     ) async throws -> Administered<ScopePolicyStatement> {
         try await check(draft, in: organization)
+        try await checkRoom(for: draft, in: organization)
         let statement = draft.statement(
             ScopePolicyID.make(at: administrator.now, random), version: 1, createdAt: administrator.now,
             updatedAt: administrator.now)
@@ -72,6 +73,7 @@ extension Administration {
             try condition.check(old.version)
             let draft = try edit(StatementDraft(old))
             try await check(draft, in: organization)
+            try await checkRoom(for: draft, insteadOf: id, in: organization)
             let wanted = draft.statement(
                 id, version: old.version, createdAt: old.createdAt, updatedAt: administrator.now)
             do {
@@ -124,6 +126,8 @@ extension Administration {
     func check(_ draft: StatementDraft, in organization: OrganizationID, at base: String = "") async throws {
         var checks = FieldChecks()
         checks.statement(draft)
+        // What is too long is not looked up.
+        if draft.principals.services.count > 500 || draft.clients.ids?.count ?? 0 > 200 { try checks.finish(at: base) }
         try await checkPrincipals(of: draft, in: organization, &checks)
         let usable = try await usableResources(of: organization)
         let known = Set(usable.map(\.id))

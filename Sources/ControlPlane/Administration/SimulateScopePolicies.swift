@@ -60,21 +60,42 @@ package struct Simulation: Sendable {
 extension Administration {
     /// Puts the decisions that the log recorded in a window to a draft of the policy; nothing is changed and nothing
     /// recorded.
+    ///
+    /// - Parameter patience: after so long the rest is another call's.
     package func simulate(
-        _ draft: PolicyDraft, over window: SimulationWindow, in organization: OrganizationID, at now: Date
+        _ draft: PolicyDraft, over window: SimulationWindow, in organization: OrganizationID, at now: Date,
+        patience: Duration = .seconds(3)
     ) async throws -> Simulation {
         let policy = ScopePolicy(try await statements(of: draft, in: organization, at: now))
         let asksForAddress = policy.statements.contains { $0.conditions.ipRanges != nil }
-        let page = try await AuditLog(database: database).decisions(
-            of: organization, from: window.from, to: window.to, after: window.after, limit: window.limit)
         var simulation = Simulation()
-        for entry in page.entries {
-            guard let recorded = RecordedDecision(leaf: entry.leaf, disclosures: entry.disclosures) else { continue }
-            simulation.count(recorded, under: policy, asksForAddress: asksForAddress)
-        }
-        simulation.next = page.next
+        simulation.next = window.after
+        var left = window.limit
+        let begin = ContinuousClock.now
+        // In pieces, of which one is held at a time.
+        repeat {
+            let page = try await auditLog.decisions(
+                of: organization, from: window.from, to: window.to, after: simulation.next,
+                limit: min(left, Self.decisionsAtOnce))
+            left -= page.entries.count
+            simulation.next = page.next
+            for entry in page.entries {
+                // What a policy costs its own organization decides: others get their turn, and in time it is said where to
+                // go on.
+                await Task.yield()
+                if let recorded = RecordedDecision(leaf: entry.leaf, disclosures: entry.disclosures) {
+                    simulation.count(recorded, under: policy, asksForAddress: asksForAddress)
+                }
+                if ContinuousClock.now - begin > patience {
+                    simulation.next = entry.seq
+                    return simulation
+                }
+            }
+        } while left > 0 && simulation.next != nil
         return simulation
     }
+
+    private static let decisionsAtOnce = 2_000
 
     /// The statements of the organization as the draft would leave them.
     private func statements(

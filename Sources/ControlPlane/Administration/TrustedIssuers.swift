@@ -61,6 +61,7 @@ extension Administration {
             "An issuer identifier is an https URL without query and fragment, and not one of this server's own.")
         let (keys, clients) = try await check(draft, of: organization.id, &checks)
         try checks.finish()
+        try await checkRoomForProvider(in: organization.id)
         guard let keys else { throw AdminError.invalid([]) }
         let record = IdentityProviderRecord(
             id: IdentityProviderID.make(at: administrator.now, random), kind: .trustedIssuer, name: draft.name,

@@ -60,6 +60,10 @@ extension Administration {
                         let stored = try await users.update(
                             wanted, of: organization, at: administrator.now, in: transaction)
                     else { throw LostUpdate() }
+                    // Whoever proves that address may come to be this user.
+                    if stored.email != old.email {
+                        try await checkRoles(of: id, "/email", in: organization, givenBy: administrator, transaction)
+                    }
                     return AdminChange(
                         value: stored, type: .userUpdated, target: stored.auditTarget,
                         changes: .between(old.facts, stored.facts, personal: User.personalFacts), isCached: false)
@@ -140,6 +144,17 @@ extension Administration {
         return metadata
     }
 
+    /// - Throws: ``AdminError/exceedsMaker(_:)`` for a user whose roles stand for more than the administrator may.
+    private func checkRoles(
+        of user: UserID, _ pointer: String, in organization: OrganizationID, givenBy administrator: Administrator,
+        _ transaction: PostgresTransaction
+    ) async throws {
+        var checks = FieldChecks()
+        checks.identity(
+            ofWhoHas: try await roles.roles(of: user, in: organization, transaction), pointer, givenBy: administrator)
+        try checks.finish()
+    }
+
     /// Accepts that an upstream identity stands for a user (the way out of a pending link).
     ///
     /// - Parameter provider: the population of the subject; nil for the identity provider's own.
@@ -166,6 +181,7 @@ extension Administration {
             guard let user = try await users.find(id, in: organization, locking: transaction) else {
                 throw AdminError.notFound
             }
+            try await checkRoles(of: id, "/subject", in: organization, givenBy: administrator, transaction)
             guard try await users.link(key, to: id, in: organization, at: administrator.now, transaction) else {
                 throw AdminError.conflict("This identity is linked already.")
             }

@@ -66,6 +66,9 @@ extension Administration {
             outcomes: failed > 0 ? [OperationRow.Outcome.failed.rawValue: failed] : [:],
             createdBy: administrator.actor.id, createdAt: administrator.now)
         return try await administer(organization, by: administrator) { transaction in
+            try checkRoom(
+                try await operations.unfinished(.importOfUsers, in: organization, transaction),
+                below: Self.mostImports, for: "imports under way")
             try await operations.insert(
                 operation, input: OperationInput.none, request: OperationRequest(administrator), in: transaction)
             try await operations.insert(rows.map(\.stored), of: operation, in: transaction)

@@ -31,7 +31,9 @@ package struct ToolDiscovery: Sendable {
     private static let protocolVersion = "2025-06-18"
     private static let mostPages = 50
     private static let mostTools = 1_000
-    private static let largestReply = 2 << 20
+    fileprivate static let largestReply = 2 << 20
+    /// Of all definitions together.
+    private static let largestList = 4 << 20
     /// For everything together.
     private static let patience: Duration = .seconds(20)
 
@@ -91,6 +93,7 @@ package struct ToolDiscovery: Sendable {
     private func list(_ exchange: inout Exchange) async throws(Failure) -> [Tool] {
         var tools: [String: Tool] = [:]
         var cursor: String?
+        var bytes = 0
         for _ in 0..<Self.mostPages {
             let arguments = JSONWriter.object { json in if let cursor { json.string("cursor", cursor) } }
             guard let page = try await exchange.call("tools/list", arguments).object,
@@ -101,7 +104,8 @@ package struct ToolDiscovery: Sendable {
                 guard tools.updateValue(tool, forKey: tool.name) == nil else {
                     throw .protocolViolation("two tools of one name")
                 }
-                guard tools.count <= Self.mostTools else { throw .tooMuch }
+                bytes += tool.definition.count
+                guard tools.count <= Self.mostTools, bytes <= Self.largestList else { throw .tooMuch }
             }
             guard let next = page["nextCursor"]?.string else { return tools.values.sorted { $0.name < $1.name } }
             cursor = next
@@ -222,8 +226,8 @@ private struct Exchange {
         do {
             response = try await outbound.send(
                 OutboundRequest(
-                    method: method, url: url, headers: headers, body: body, maxResponseBytes: 2 << 20, deadline: left,
-                    partition: partition))
+                    method: method, url: url, headers: headers, body: body,
+                    maxResponseBytes: ToolDiscovery.largestReply, deadline: left, partition: partition))
         } catch {
             switch error {
             case .refused, .invalidURL, .invalidRequest: throw .refused

@@ -50,6 +50,8 @@ package struct AccessReviewReader: Sendable {
             let people = try await history.people(
                 review.filter, from: next, limit: Self.peopleAtOnce + 1, of: review.organization, at: review.moment)
             for person in people.prefix(Self.peopleAtOnce) {
+                // It may be long until somebody has a row.
+                await Task.yield()
                 rows += behind(position, matrix.rows(of: person))
                 if rows.count >= limit { break }
             }

@@ -1,0 +1,65 @@
+import Foundation
+import Keys
+import Postgres
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Tenancy
+
+@Suite struct SearchTests {
+    /// In the order in which they ended.
+    private final class Ends: Sendable {
+        private let names = Mutex<[String]>([])
+
+        func add(_ name: String) { names.withLock { $0.append(name) } }
+        var all: [String] { names.withLock { $0 } }
+    }
+
+    @Test("RL-03 F-12 P-17 searches of one organization that take long hold up neither reads nor another's search")
+    func apart() async throws {
+        let database = try TestDatabase.open()
+        let (greedy, other) = (OrganizationID.make(at: Date(), .system), OrganizationID.make(at: Date(), .system))
+        let ends = Ends()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<4 {
+                group.addTask {
+                    _ = try await database.search(greedy, "SELECT pg_sleep(0.4)") { _ in }
+                    ends.add("greedy")
+                }
+            }
+            try await Task.sleep(for: .milliseconds(100))
+            group.addTask {
+                _ = try await database.search(other, "SELECT 1 AS one") { _ in }
+                ends.add("other")
+            }
+            group.addTask {
+                for _ in 0..<10 { _ = try await database.read(other, "SELECT 1 AS one") { _ in } }
+                ends.add("reads")
+            }
+            try await group.waitForAll()
+        }
+        // Other suites use the same few connections, so how many of the greedy ones ended before nobody can say.
+        #expect(ends.all.count == 6 && ends.all.last == "greedy")
+    }
+
+    @Test("F-12 whoever gets no turn in time is told so, and the turn goes on to the next")
+    func patience() async throws {
+        let turns = SearchTurns(most: 1, patience: .milliseconds(100))
+        let organizations = (0..<3).map { _ in OrganizationID.make(at: Date(), .system) }
+        let (held, release) = AsyncStream<Void>.makeStream()
+        let first = Task {
+            try await turns.take(for: organizations[0]) {
+                for await _ in held { break }
+            }
+        }
+        try await Task.sleep(for: .milliseconds(50))
+        await #expect(throws: PostgresError.self) { try await turns.take(for: organizations[1]) {} }
+        let cancelled = Task { try await turns.take(for: organizations[1]) {} }
+        cancelled.cancel()
+        await #expect(throws: PostgresError.self) { try await cancelled.value }
+        release.yield()
+        try await first.value
+        #expect(try await turns.take(for: organizations[2]) { true })
+    }
+}
