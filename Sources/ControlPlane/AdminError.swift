@@ -47,6 +47,10 @@ package enum AdminError: Error, Sendable, Equatable {
     case unauthenticated
     /// The credential is not one of ours, has ended, or may not be used from there.
     case invalidCredential
+    /// The access token was right, and whoever got it has to sign in again (RFC 9470 §3).
+    case authenticationTooOld
+    /// The proof that goes with an access token is missing or does not do (RFC 9449 §7.1).
+    case proofRefused(code: String, nonce: String?)
     /// The request cannot be read as one.
     case malformed(String)
     /// The thing may be known, but the key lacks this scope for it.

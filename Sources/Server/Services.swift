@@ -136,6 +136,9 @@ struct Services {
                 toolDiscovery: ToolDiscovery(outbound: resourceOutbound),
                 authentication: AdminAuthentication(
                     database: database, refusals: refusals, random: random, logger: logger),
+                tokens: AdminTokenAuthentication(
+                    issuers: issuers, verifier: verifier, database: database, refusals: refusals, random: random),
+                proofs: proofs,
                 cursorKey: AuthenticationKey(derivedFrom: configuration.masterKey, purpose: "admin cursor")),
             scim: SCIMRoutes(
                 administration: administration,

@@ -79,6 +79,8 @@ package struct Client: Sendable, Equatable {
     /// The one algorithm it signs assertions with (`token_endpoint_auth_signing_alg`); nil: any that its keys have.
     package var assertionAlgorithm: SigningAlgorithm?
     package var demands: Demands
+    /// People may administer their organization with it: an administrator of that organization allowed it.
+    package var opensAdminAPI: Bool
     package var applicationType: ApplicationType?
     /// The most it may ever be given; nil: whatever policy allows.
     package var scopeCeiling: [String]?
@@ -107,7 +109,7 @@ package struct Client: Sendable, Equatable {
         registrationTokenDigest: SecretDigest?, status: Status, expiresAt: Date?, version: Int64, createdAt: Date,
         updatedAt: Date, otherMethods: [AuthenticationMethod] = [], keys: KeySource? = nil,
         assertionAlgorithm: SigningAlgorithm? = nil, document: Document? = nil, previousSecret: PreviousSecret? = nil,
-        demands: Demands = Demands()
+        demands: Demands = Demands(), opensAdminAPI: Bool = false
     ) {
         self.id = id
         self.registry = registry
@@ -137,6 +139,7 @@ package struct Client: Sendable, Equatable {
         self.document = document
         self.previousSecret = previousSecret
         self.demands = demands
+        self.opensAdminAPI = opensAdminAPI
     }
 
     /// `client_id` on the wire.

@@ -7,7 +7,7 @@ private let columns: SQL = """
     application_type, scope_ceiling, client_uri, logo_uri, policy_uri, tos_uri, document_url, secret_digest, \
     registration_token_digest, status, expires_at, version, created_at, updated_at, other_auth_methods, jwks, jwks_uri, \
     auth_signing_algorithm, previous_secret_digest, previous_secret_expires_at, document_digest, document_fetched_at, document_fresh_until, \
-    preregistered, dpop_bound_access_tokens, require_pushed_authorization_requests
+    preregistered, dpop_bound_access_tokens, require_pushed_authorization_requests, admin_api_access
     """
 
 extension Client {
@@ -29,7 +29,8 @@ extension Client {
             otherMethods: try Self.otherMethods(row), keys: try Self.keys(row),
             assertionAlgorithm: try row.decode("auth_signing_algorithm", as: String?.self)
                 .flatMap(SigningAlgorithm.init(rawValue:)), document: try Self.document(row),
-            previousSecret: try Self.previousSecret(row), demands: try Self.demands(row))
+            previousSecret: try Self.previousSecret(row), demands: try Self.demands(row),
+            opensAdminAPI: try row.decode("admin_api_access"))
     }
 
     private static func otherMethods(_ row: Row) throws -> [AuthenticationMethod] {
@@ -87,7 +88,8 @@ extension Client {
         \(status.rawValue), \(expiresAt), \(version), \(createdAt), \(updatedAt), \
         \(otherMethods.map(\.rawValue)), \(keySet), \(keysURL), \(assertionAlgorithm?.rawValue), \
         \(previousSecret?.digest.bytes), \(previousSecret?.expiresAt), \(document?.digest), \(document?.fetchedAt), \(document?.freshUntil), \
-        \(document?.isPreregistered ?? false), \(demands.proofOfPossession), \(demands.pushedRequests)
+        \(document?.isPreregistered ?? false), \(demands.proofOfPossession), \(demands.pushedRequests), \
+        \(opensAdminAPI)
         """
     }
 }
@@ -190,7 +192,8 @@ package struct ClientStore: Sendable {
                    document_fresh_until = \(client.document?.freshUntil),
                    preregistered = \(client.document?.isPreregistered ?? false),
                    dpop_bound_access_tokens = \(client.demands.proofOfPossession),
-                   require_pushed_authorization_requests = \(client.demands.pushedRequests), version = version + 1,
+                   require_pushed_authorization_requests = \(client.demands.pushedRequests),
+                   admin_api_access = \(client.opensAdminAPI), version = version + 1,
                    updated_at = \(now)
              WHERE organization_id = \(client.registry) AND id = \(client.id) AND version = \(client.version)
             RETURNING \(columns)

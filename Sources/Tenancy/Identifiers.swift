@@ -200,3 +200,9 @@ extension OrganizationID {
     package static let platform = OrganizationID(
         UUID(uuid: (0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0)))
 }
+
+extension ResourceID {
+    /// The admin API, which is a resource of every organization and stands in no table.
+    package static let adminAPI = ResourceID(
+        UUID(uuid: (0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1)))
+}

@@ -53,7 +53,8 @@ struct AdminServer: Sendable {
         // A link that nobody keeps: what one test takes from a bucket is no other test's business.
         var away = try RedisSettings(url: "redis://127.0.0.1:1")
         away.commandTimeout = .milliseconds(1)
-        let limiter = RateLimiter(redis: [RedisClient(settings: away, logger: logger)], settings: rates)
+        let redis = RedisClient(settings: away, logger: logger)
+        let limiter = RateLimiter(redis: [redis], settings: rates)
         guard let master = MasterKey(bytes: Array(repeating: 7, count: 32)) else { throw Unexpected("no master key") }
         let router = Router(context: AppContext.self)
         router.addMiddleware {
@@ -64,6 +65,7 @@ struct AdminServer: Sendable {
         let limits = EndpointLimits(
             limiter: limiter, acquaintance: { [administration] in administration.catalog.acquaintance(of: $0, at: $1) },
             refusals: refusals)
+        let issuers = IssuerDirectory(catalog: administration.catalog, publicURL: publicURL)
         AdminRoutes(
             administration: administration,
             documents: ClientDocuments(
@@ -77,6 +79,13 @@ struct AdminServer: Sendable {
             toolDiscovery: ToolDiscovery(outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger)),
             authentication: AdminAuthentication(
                 database: administration.database, refusals: refusals, logger: logger),
+            tokens: AdminTokenAuthentication(
+                issuers: issuers,
+                verifier: AccessTokenVerifier(issuers: issuers, database: administration.database),
+                database: administration.database, refusals: refusals),
+            proofs: DPoPProofs(
+                nonces: DPoPNonces(key: AuthenticationKey(derivedFrom: master, purpose: "dpop nonce")), redis: redis,
+                refusals: refusals, random: .system),
             cursorKey: AuthenticationKey(derivedFrom: master, purpose: "cursors")
         ).add(to: router, limits: limits)
         return router

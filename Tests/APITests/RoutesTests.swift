@@ -35,6 +35,13 @@ import Testing
             #expect(refused.status == .unauthorized)
             let place = TestServices.publicURL + "/.well-known/oauth-protected-resource/v1"
             #expect(refused.headers[.wwwAuthenticate]?.contains("resource_metadata=\"\(place)\"") == true)
+            // An organization's own is named without a look whether there is one; what cannot be one is not repeated.
+            for (name, end) in [("acme", "/organizations/acme"), ("nobody", "/organizations/nobody"), ("A.b", "")] {
+                let refused = try await client.execute(uri: "/v1/organizations/\(name)/users", method: .get)
+                #expect(refused.status == .unauthorized)
+                let challenge = refused.headers[.wwwAuthenticate] ?? ""
+                #expect(challenge.hasSuffix("resource_metadata=\"\(place)\(end)\""), "\(challenge)")
+            }
         }
     }
 

@@ -144,7 +144,8 @@ import Testing
     private static let description = OpenAPIDocument(
         routes: [
             DescribedRoute(
-                method: .post, path: "/v1/organizations/{org}/users", scope: .usersWrite,
+                method: .post, path: "/v1/organizations/{org}/users", place: .organization,
+                scope: .usersWrite,
                 operation: .create(
                     "createUser", "Make a person", from: .draft(["email": .email, "name": .name.optional]),
                     to: .object(["id": .id(UserID.self), "name": .string.nullable])), id: "createUser")

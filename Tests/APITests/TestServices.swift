@@ -85,6 +85,9 @@ struct TestServices: Sendable {
             idTokenKeys: idTokenKeys, providers: providers,
             signIn: SignIn(database: database), database: database, refusals: refusals, random: .system,
             logger: logger)
+        let proofs = DPoPProofs(
+            nonces: DPoPNonces(key: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "dpop nonce")),
+            redis: redis, refusals: refusals, random: .system)
         services = APIServices(
             settings: EdgeSettings(publicURL: Self.publicURL), issuers: issuers,
             flow: flow,
@@ -94,9 +97,7 @@ struct TestServices: Sendable {
                 housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
                 remembered: RememberedGrants(capacity: 100), random: .system),
             pushed: PushedAuthorization(flow: flow, authentication: authentication),
-            proofs: DPoPProofs(
-                nonces: DPoPNonces(key: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "dpop nonce")),
-                redis: redis, refusals: refusals, random: .system),
+            proofs: proofs,
             userInfo: UserInfo(verifier: verifier, database: database, refusals: refusals, random: .system),
             introspection: Introspection(
                 issuers: issuers, authentication: authentication, verifier: verifier, database: database,
@@ -113,6 +114,9 @@ struct TestServices: Sendable {
                 toolDiscovery: ToolDiscovery(
                     outbound: try OutboundClient(policy: OutboundPolicy(), logger: logger)),
                 authentication: AdminAuthentication(database: database, refusals: refusals, logger: logger),
+                tokens: AdminTokenAuthentication(
+                    issuers: issuers, verifier: verifier, database: database, refusals: refusals),
+                proofs: proofs,
                 cursorKey: AuthenticationKey(derivedFrom: TestDatabase.masterKey, purpose: "admin cursor")),
             scim: SCIMRoutes(
                 administration: administration,

@@ -8,12 +8,14 @@ import time
 
 import httpx
 import pytest
+from administration import Administration
 from conftest import REPOSITORY
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gatehouse_demo.admin import Admin
 from gatehouse_demo.chatgpt import claims
 from oauth import REDIRECT_URI
+from walk import Walk
 
 EPOCH_BOUND = 1.0
 
@@ -174,6 +176,22 @@ def owner(deployment, platform):
         yield limited
 
 
+@pytest.fixture(scope="module", params=["key", "token"])
+def attacker(request, deployment, platform, owner):
+    """Whoever can do the most at acme: by its owner's key, and by the token of a person with every admin scope."""
+    if request.param == "key":
+        yield owner
+        return
+    acme = Administration(deployment, platform)
+    role = platform.post(f"{acme.base}/roles", {"name": f"Everything {time.time()}", "admin_scopes": ["*"]})
+    acme.roles["everything"] = role["id"]
+    acme.give("everything", acme.alice)
+    with Walk(deployment, deployment.person("alice")) as browser, acme.as_person(acme.token(browser)) as person:
+        yield person
+    assert platform.send("DELETE", f"{acme.base}/roles/{role['id']}", headers={"if-match": "*"}).is_success
+    acme.take("admin", acme.alice)
+
+
 def missing_id(word: str) -> str:
     return "missing.example" if word == "domain" else MISSING[word] + "0" * 25 + "1"
 
@@ -241,7 +259,7 @@ def counts(evidence) -> str:
 # ---- Every route -------------------------------------------------------------------------------------------------
 
 
-def test_every_route_of_another_organization(deployment, owner, theirs, ours, evidence):
+def test_every_route_of_another_organization(deployment, attacker, theirs, ours, evidence):
     """T-01, T-02, T-03, T-04, T-05, T-06, T-07, T-08, T-10: each route under the other organization's path, with its
     real ids, by id and by slug: byte for byte the 404 of an organization that never was; no effect."""
     before = counts(evidence)
@@ -251,17 +269,17 @@ def test_every_route_of_another_organization(deployment, owner, theirs, ours, ev
             continue
         ids = ids_for(path, theirs)
         body = body_for(method, path, ids)
-        foreign = call(owner, method, filled(path, ids), body)
-        by_slug = call(owner, method, filled(path, ids | {"org": "globex"}), body)
-        missing = call(owner, method, filled(path, ids | {"org": missing_id("org")}), body)
-        no_slug = call(owner, method, filled(path, ids | {"org": "nobody"}), body)
+        foreign = call(attacker, method, filled(path, ids), body)
+        by_slug = call(attacker, method, filled(path, ids | {"org": "globex"}), body)
+        missing = call(attacker, method, filled(path, ids | {"org": missing_id("org")}), body)
+        no_slug = call(attacker, method, filled(path, ids | {"org": "nobody"}), body)
         if not is_not_found(missing) or not bare(foreign) == bare(missing) == bare(by_slug) == bare(no_slug):
             wrong.append((method, path, foreign.status_code, missing.status_code, foreign.text, missing.text))
     assert not wrong
     assert counts(evidence) == before
 
 
-def test_every_id_of_another_organization(deployment, owner, theirs, ours, evidence):
+def test_every_id_of_another_organization(deployment, attacker, theirs, ours, evidence):
     """T-01 to T-10: each route under the own path with the other organization's ids: byte for byte the 404 of an id
     that nobody has; no effect."""
     before = counts(evidence)
@@ -276,8 +294,8 @@ def test_every_id_of_another_organization(deployment, owner, theirs, ours, evide
         body = body_for(method, path, own)
         word = words[0]
         nobody = missing_id(word)
-        foreign = call(owner, method, filled(path, own | {word: foreign_ids[word]}), body)
-        missing = call(owner, method, filled(path, own | {word: nobody}), body)
+        foreign = call(attacker, method, filled(path, own | {word: foreign_ids[word]}), body)
+        missing = call(attacker, method, filled(path, own | {word: nobody}), body)
         if missing.status_code != 404 or bare(foreign) != bare(missing):
             wrong.append((method, path, foreign.status_code, missing.status_code, foreign.text, missing.text))
     assert tried > 30
@@ -285,7 +303,7 @@ def test_every_id_of_another_organization(deployment, owner, theirs, ours, evide
     assert counts(evidence) == before
 
 
-def test_every_platform_route(deployment, owner, theirs, ours, evidence):
+def test_every_platform_route(deployment, attacker, theirs, ours, evidence):
     """T-23, design 4.7: an organization's key, whatever its scopes, finds no platform route."""
     before = counts(evidence)
     wrong = []
@@ -294,7 +312,7 @@ def test_every_platform_route(deployment, owner, theirs, ours, evidence):
             continue
         for things in (ours, theirs):
             ids = ids_for(path, things)
-            reply = call(owner, method, filled(path, ids), body_for(method, path, ids))
+            reply = call(attacker, method, filled(path, ids), body_for(method, path, ids))
             if not is_not_found(reply):
                 wrong.append((method, path, reply.status_code, reply.text))
     assert not wrong

@@ -2,8 +2,9 @@ import Audit
 import ControlPlane
 import HTTPTypes
 import Hummingbird
+import Tenancy
 
-/// A request by a proven admin key.
+/// A request by a proven administrator.
 struct AdminContext: ChildRequestContext {
     var coreContext: CoreRequestContextStorage
     let administrator: Administrator
@@ -38,29 +39,54 @@ struct LimitAdministrators: RouterMiddleware {
     }
 }
 
-/// Proves the admin key of a request (RFC 6750 §2.1). The header is the only way in.
+/// Proves the admin key of a request (RFC 6750 §2.1), or the access token of a person. The header is the only way in.
 struct AuthenticateAdministrator: RouterMiddleware {
     let authentication: AdminAuthentication
+    let tokens: AdminTokenAuthentication
+    let proofs: DPoPProofs
+    /// `P`, without a trailing slash: proofs name the URL as callers know it.
+    let publicURL: String
 
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
     ) async throws -> Response {
         var context = context
-        if let credential = try Self.credential(of: request) {
+        guard let presented = try Self.credential(of: request) else { return try await next(request, context) }
+        let key = presented.scheme == .dpop ? try await provenKey(with: presented.text, request, context) : nil
+        // Admin keys begin with `gh_`; a token of ours is a JWT.
+        if presented.scheme == .dpop || presented.text.contains(".") {
+            context.administrator = try await tokens.authenticate(
+                presented.text, provenBy: key, request: context.request, at: context.now)
+        } else {
             context.administrator = try await authentication.authenticate(
-                credential, request: context.request, at: context.now)
+                presented.text, request: context.request, at: context.now)
         }
-        return try await next(request, context)
+        let response = try await next(request, context)
+        return key == nil ? response : response.with(dpopNonce: proofs.nonces.fresh(at: context.now))
+    }
+
+    /// The key that goes with a token by the DPoP scheme (RFC 9449 §7.1).
+    private func provenKey(with token: String, _ request: Request, _ context: AppContext) async throws -> String {
+        let presented = DPoPProofs.Presented(
+            headers: request.headers[values: .dpop], url: publicURL + request.uri.path, accessToken: token)
+        do {
+            return try await proofs.key(
+                provenBy: presented, at: .platform, request: context.request, now: context.now)
+        } catch let error as OAuthError where [.invalidDPoPProof, .useDPoPNonce].contains(error.code) {
+            throw AdminError.proofRefused(code: error.code.rawValue, nonce: error.dpopNonce)
+        }
     }
 
     /// The credential, where there is exactly one; proves nothing.
     static func presented(in request: Request) -> String? {
-        (try? credential(of: request)) ?? nil
+        (try? credential(of: request))?.text
     }
 
-    /// - Returns: nil when no bearer credential came.
+    /// - Returns: nil when no credential of a scheme that we know came.
     /// - Throws: ``AdminError/malformed(_:)`` for more than one, a broken one, or one in the query (BR-04, BR-05).
-    static func credential(of request: Request) throws(AdminError) -> String? {
+    static func credential(
+        of request: Request
+    ) throws(AdminError) -> (scheme: AccessTokenCredential.Scheme, text: String)? {
         guard request.uri.queryParameters["access_token"] == nil else {
             throw .malformed("Credentials belong into the Authorization header, never into the URL.")
         }
@@ -69,8 +95,13 @@ struct AuthenticateAdministrator: RouterMiddleware {
         guard let header = headers.first else { return nil }
         let parts = header.split(separator: " ", omittingEmptySubsequences: true)
         // The scheme's case does not matter (BR-06).
-        guard parts.first?.lowercased() == "bearer" else { return nil }
-        guard parts.count == 2 else { throw .malformed("Send Authorization: Bearer and one admin key.") }
-        return String(parts[1])
+        let scheme: AccessTokenCredential.Scheme
+        switch parts.first?.lowercased() {
+        case "bearer": scheme = .bearer
+        case "dpop": scheme = .dpop
+        default: return nil
+        }
+        guard parts.count == 2 else { throw .malformed("Send Authorization: Bearer and one credential.") }
+        return (scheme, String(parts[1]))
     }
 }

@@ -6,7 +6,7 @@ import Hummingbird
 /// Renders administration's refusals as problems (RFC 9457).
 struct AdminErrorMiddleware: RouterMiddleware {
     /// Where this API describes itself; every challenge says so (RFC 9728 §5.1).
-    let metadataURL: String
+    let metadata: ProtectedResourceEndpoint
 
     func handle(
         _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
@@ -16,7 +16,8 @@ struct AdminErrorMiddleware: RouterMiddleware {
         } catch let error as AdminError {
             var response = Problem(error).response(to: context.request.id)
             if let challenge = response.headers[.wwwAuthenticate] {
-                response.headers[.wwwAuthenticate] = #"\#(challenge), resource_metadata="\#(metadataURL)""#
+                let place = metadata.metadataURL(organization: context.parameters.get("org"))
+                response.headers[.wwwAuthenticate] = #"\#(challenge), resource_metadata="\#(place)""#
             }
             return response
         }
@@ -30,22 +31,40 @@ extension Problem {
             self = .notFound
         case .unauthenticated:
             self.init(
-                .unauthorized, code: "unauthenticated", title: "An admin key is needed",
+                .unauthorized, code: "unauthenticated", title: "A credential is needed",
                 detail:
-                    "Send Authorization: Bearer and a key, gh_…; gatehouse bootstrap --platform-admin-key NAME prints one.",
+                    "Send Authorization: Bearer and a key, gh_…, which gatehouse bootstrap --platform-admin-key NAME prints; or an access token of this API.",
                 headers: [.wwwAuthenticate: Self.challenge()])
         case .invalidCredential:
             self.init(
-                .unauthorized, code: "invalid_credential", title: "This admin key is not valid",
+                .unauthorized, code: "invalid_credential", title: "This credential is not valid",
                 detail:
-                    "It was not copied whole, has ended, or may not be used from this address. Use another, or have one made.",
+                    "It was not copied whole, has ended, is for something else, or may not be used from here. Use another, or have one made.",
                 headers: [.wwwAuthenticate: Self.challenge(#"error="invalid_token""#)])
+        case .authenticationTooOld:
+            let age = AdminAPI.longestAuthenticationAge
+            self.init(
+                .unauthorized, code: "insufficient_user_authentication", title: "Sign in again",
+                detail: "A sign-in counts for \(age) seconds here. Begin a new authorization with max_age=\(age).",
+                headers: [
+                    .wwwAuthenticate: Self.challenge(
+                        #"error="insufficient_user_authentication", max_age="\#(age)""#)
+                ])
+        case .proofRefused(let code, let nonce):
+            self.init(
+                .unauthorized, code: code, title: "The DPoP proof does not do",
+                detail: "Send one new proof for this request, with this token's ath and the nonce in DPoP-Nonce.",
+                headers: [
+                    .wwwAuthenticate:
+                        #"DPoP algs="\#(DPoPProofs.algorithms.joined(separator: " "))", error="\#(code)""#
+                ])
+            headers[.dpopNonce] = nonce
         case .malformed(let detail):
             self.init(.badRequest, code: "malformed_request", title: "The request cannot be read", detail: detail)
         case .forbidden(let scope):
             self.init(
-                .forbidden, code: "insufficient_scope", title: "The key lacks a scope",
-                detail: "This needs the scope \(scope.rawValue). Use a key that has it, or have one made.",
+                .forbidden, code: "insufficient_scope", title: "The credential lacks a scope",
+                detail: "This needs the scope \(scope.rawValue). Use a credential that has it, or have one made.",
                 headers: [
                     .wwwAuthenticate: Self.challenge(#"error="insufficient_scope", scope="\#(scope.rawValue)""#)
                 ])

@@ -13,35 +13,46 @@ package struct AdminRoutes: Sendable {
     private let documents: ClientDocuments
     private let toolDiscovery: ToolDiscovery
     private let authentication: AdminAuthentication
+    private let tokens: AdminTokenAuthentication
+    private let proofs: DPoPProofs
     private let cursors: CursorSeal
 
     /// - Parameter cursorKey: proves that a page cursor is one of ours; the same on every node.
     package init(
         administration: Administration, documents: ClientDocuments, toolDiscovery: ToolDiscovery,
-        authentication: AdminAuthentication,
+        authentication: AdminAuthentication, tokens: AdminTokenAuthentication, proofs: DPoPProofs,
         cursorKey: AuthenticationKey
     ) {
         self.administration = administration
         self.documents = documents
         self.toolDiscovery = toolDiscovery
         self.authentication = authentication
+        self.tokens = tokens
+        self.proofs = proofs
         cursors = CursorSeal(key: cursorKey)
     }
 
     /// - Returns: the description of what was added, which is served too.
     @discardableResult
     func add(to router: Router<AppContext>, limits: EndpointLimits) -> OpenAPIDocument {
-        let metadata = ProtectedResourceEndpoint(publicURL: administration.settings.publicURL)
+        let publicURL = administration.settings.publicURL
+        let metadata = ProtectedResourceEndpoint(
+            issuers: IssuerDirectory(catalog: administration.catalog, publicURL: publicURL))
         router.get(".well-known/oauth-protected-resource/v1", use: metadata.get)
             .head(".well-known/oauth-protected-resource/v1", use: metadata.get)
+        let ofOrganization: RouterPath = ".well-known/oauth-protected-resource/v1/organizations/{org}"
+        router.get(ofOrganization, use: metadata.getOrganization).head(ofOrganization, use: metadata.getOrganization)
         let group = router.group("v1")
             .add(middleware: LimitAdministrators(limits: limits))
-            .add(middleware: AdminErrorMiddleware(metadataURL: metadata.metadataURL))
-            .add(middleware: AuthenticateAdministrator(authentication: authentication))
+            .add(middleware: AdminErrorMiddleware(metadata: metadata))
+            .add(
+                middleware: AuthenticateAdministrator(
+                    authentication: authentication, tokens: tokens, proofs: proofs, publicURL: publicURL)
+            )
             .group(context: AdminContext.self)
         let table = AdminRouteTable(
             group: group, gate: AdminGate(administration: administration, authentication: authentication),
-            cursors: cursors, publicURL: administration.settings.publicURL, described: DescribedRoutes())
+            cursors: cursors, publicURL: publicURL, described: DescribedRoutes())
 
         OrganizationsEndpoint(administration: administration).addRoutes(to: table)
         DomainsEndpoint(administration: administration).addRoutes(to: table)
@@ -70,7 +81,7 @@ package struct AdminRoutes: Sendable {
         AccessReviewsEndpoint(administration: administration).addRoutes(to: table)
         AuditEventsEndpoint(administration: administration).addRoutes(to: table)
 
-        let document = OpenAPIDocument(routes: table.described.all, url: administration.settings.publicURL)
+        let document = OpenAPIDocument(routes: table.described.all, url: publicURL)
         let ready = ReadyDocument(document.json())
         router.get("v1/openapi.json") { request, _ in ready.response(to: request) }
             .head("v1/openapi.json") { request, _ in ready.response(to: request) }
@@ -87,7 +98,7 @@ package struct AdminRoutes: Sendable {
 enum AdminPlace: Sendable {
     /// `/v1/…`, for keys of the platform.
     case platform
-    /// `/v1/organizations/{org}/…`, for keys of that organization and of the platform.
+    /// `/v1/organizations/{org}/…`, for keys and people of that organization, and keys of the platform.
     case organization
 }
 
@@ -149,7 +160,7 @@ struct AdminRouteTable {
             let isTwin = place == .platform && places.count > 1
             described.append(
                 DescribedRoute(
-                    method: method, path: "/v1/\(full)", scope: scope, operation: operation,
+                    method: method, path: "/v1/\(full)", place: place, scope: scope, operation: operation,
                     id: operation.id + (isTwin ? "OfPlatform" : "")))
             group.on(RouterPath(full), method: method) { [gate, cursors, publicURL] request, context in
                 let organization = try await gate.organization(place, context, holding: scope)

@@ -135,7 +135,8 @@ struct WriteRequest {
             default: throw AdminError.malformed("The only parameter that a write knows is dry_run, true or false.")
             }
         let keys = request.headers[values: .idempotencyKey]
-        guard let key = keys.first, let maker = administrator.key, let credential = administrator.credential else {
+        guard let key = keys.first, let caller = administrator.credentialID, let credential = administrator.credential
+        else {
             self.request = request
             once = nil
             return
@@ -151,7 +152,7 @@ struct WriteRequest {
         let type = request.headers[.contentType] ?? ""
         let line = "\(request.method) \(request.uri.path)?\(request.rawQuery)\n\(type)\n"
         once = OnceOnly(
-            key: key, of: maker.id, credential: credential, in: organization,
+            key: key, of: caller, credential: credential, in: organization,
             request: Array(line.utf8) + Array(body.readableBytesView))
     }
 }

@@ -66,6 +66,7 @@ struct ClientsEndpoint: Sendable {
         wanted.tosURI = members.string("tos_uri")
         wanted.demands.proofOfPossession = members.bool("dpop_bound_access_tokens") ?? false
         wanted.demands.pushedRequests = members.bool("require_pushed_authorization_requests") ?? false
+        wanted.opensAdminAPI = members.bool("admin_api_access") ?? false
         try members.finish()
         return try await call.write { administrator in
             try await administration.createClient(
@@ -112,6 +113,7 @@ struct ClientsEndpoint: Sendable {
         update.tosURI = members.patch(string: "tos_uri")
         update.proofOfPossession = members.bool("dpop_bound_access_tokens")
         update.pushedRequests = members.bool("require_pushed_authorization_requests")
+        update.opensAdminAPI = members.bool("admin_api_access")
         update.status = members.word("status")
         try members.finish()
         return try await call.write { administrator in
@@ -150,6 +152,8 @@ struct ClientsEndpoint: Sendable {
     }
 
     private static let scopes = Schema.array(of: .scope, 0...200)
+    private static let adminAccess = Schema.bool.said(
+        "Needs `admin-keys:write` too, and so does any later change of such a client but switching it off.")
 
     private static let schema = Schema.named(
         "Client",
@@ -167,6 +171,7 @@ struct ClientsEndpoint: Sendable {
             "scope_ceiling": .array(of: .string).nullable, "client_uri": .string.nullable,
             "logo_uri": .string.nullable, "policy_uri": .string.nullable, "tos_uri": .string.nullable,
             "dpop_bound_access_tokens": .bool, "require_pushed_authorization_requests": .bool,
+            "admin_api_access": .bool.said("People may administer their organization with it."),
             "status": .words(Client.Status.self), "expires_at": .time.nullable, "created_at": .time,
             "updated_at": .time,
         ]))
@@ -187,6 +192,7 @@ struct ClientsEndpoint: Sendable {
                 "scope_ceiling": scopes.optional, "client_uri": .https.optional, "logo_uri": .https.optional,
                 "policy_uri": .https.optional, "tos_uri": .https.optional,
                 "dpop_bound_access_tokens": .bool.optional, "require_pushed_authorization_requests": .bool.optional,
+                "admin_api_access": adminAccess.optional,
             ]),
             .draft([
                 "kind": .words(Client.Kind.metadataDocument.rawValue), "document_url": .https,
@@ -200,7 +206,7 @@ struct ClientsEndpoint: Sendable {
             "jwks_uri": .https, "scope_ceiling": scopes.nullable, "client_uri": .https.nullable,
             "logo_uri": .https.nullable, "policy_uri": .https.nullable, "tos_uri": .https.nullable,
             "dpop_bound_access_tokens": .bool, "require_pushed_authorization_requests": .bool,
-            "status": .words(Client.Status.self),
+            "admin_api_access": adminAccess, "status": .words(Client.Status.self),
         ]))
 
     private static let rotation = Schema.named(
@@ -250,6 +256,7 @@ struct ClientsEndpoint: Sendable {
             json.optional("tos_uri", client.tosURI)
             json.bool("dpop_bound_access_tokens", client.demands.proofOfPossession)
             json.bool("require_pushed_authorization_requests", client.demands.pushedRequests)
+            json.bool("admin_api_access", client.opensAdminAPI)
             json.string("status", client.status.rawValue)
             json.optional("expires_at", time: client.expiresAt)
             json.time("created_at", client.createdAt)

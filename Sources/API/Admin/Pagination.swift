@@ -1,3 +1,4 @@
+import Audit
 import ControlPlane
 import Foundation
 import HTTPTypes
@@ -77,7 +78,7 @@ struct ListRequest: Sendable {
         let filterText = filters.sorted { $0.key < $1.key }
             .map { "\($0.key.utf8.count):\($0.key)\($0.value.utf8.count):\($0.value)" }.joined()
         list = [
-            call.organization.id.description, collection, filterText, call.administrator.key?.id.description ?? "-",
+            call.organization.id.description, collection, filterText, call.administrator.actor.id,
         ].joined(separator: "|")
         if let cursor = values["cursor"] {
             guard let position = call.cursors.open(cursor, for: list) else {

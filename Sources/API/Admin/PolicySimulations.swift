@@ -97,7 +97,7 @@ struct PolicySimulationDocument {
         }
         let name = [
             call.organization.id.description, "scope-policies:simulate",
-            call.administrator.key?.id.description ?? "-", Base64URL.encode(sha256(drafted)),
+            call.administrator.actor.id, Base64URL.encode(sha256(drafted)),
         ].joined(separator: "|")
         var after: Int?
         if let cursor {

@@ -1,3 +1,4 @@
+import ControlPlane
 import HTTPTypes
 import Keys
 
@@ -117,6 +118,16 @@ extension OpenAPIDocument {
                     json.string("type", "http")
                     json.string("scheme", "bearer")
                     json.string("description", "An admin key, gh_…; it is shown once, when it is made.")
+                }
+                json.object("access_token") { json in
+                    json.string("type", "http")
+                    json.string("scheme", "bearer")
+                    json.string("bearerFormat", "JWT")
+                    json.string(
+                        "description",
+                        "An access token for the resource /v1/organizations/{org}, from that organization's issuer: for people "
+                            + "with a role, through a client with admin_api_access, signed in within the last "
+                            + "\(AdminAPI.longestAuthenticationAge) seconds.")
                 }
             }
             json.object("parameters") { json in

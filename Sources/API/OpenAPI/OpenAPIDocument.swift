@@ -9,6 +9,7 @@ struct DescribedRoute: Sendable {
     let method: HTTPRequest.Method
     /// With the leading slash, such as `/v1/organizations/{org}/users`.
     let path: String
+    let place: AdminPlace
     let scope: AdminScope
     let operation: Operation
     /// `operation.id`, made unique among an operation's places.
@@ -37,8 +38,8 @@ struct OpenAPIDocument {
 
     private static let introduction = """
         Organizations and everything in them, for administrators and their programs. Every call carries an admin key \
-        (`Authorization: Bearer gh_…`); the scope it needs stands at the call. Keys of an organization reach that \
-        organization alone, and anything else answers 404, as if it were not there.
+        (`Authorization: Bearer gh_…`), or the access token of somebody with a role in the organization; the scope it \
+        needs stands at the call. Keys and people of an organization reach that organization alone, and anything else answers 404, as if it were not there.
 
         OAuth and OpenID Connect endpoints and SCIM are not described here: their standards do, and the metadata at \
         `/.well-known/oauth-authorization-server` and SCIM's `ServiceProviderConfig` say what this server makes of them.
@@ -98,12 +99,18 @@ struct OpenAPIDocument {
             json.string("summary", operation.summary)
             let details = operation.details.map { "\($0)\n\n" } ?? ""
             json.string("description", "\(details)Needs the scope `\(route.scope.rawValue)`.")
-            json.raws("security", [JSONWriter.object { $0.strings("admin_key", [route.scope.rawValue]) }])
+            json.raws("security", Self.security(of: route))
             let parameters = parameters(of: route, &schemas)
             if !parameters.isEmpty { json.raws("parameters", parameters) }
             if let body = operation.request { json.raw("requestBody", request(body, operation, route, &schemas)) }
             json.raw("responses", responses(to: route, &schemas))
         }
+    }
+
+    /// People reach their own organization, and no call of the platform.
+    private static func security(of route: DescribedRoute) -> [[UInt8]] {
+        let schemes = route.place == .organization ? ["admin_key", "access_token"] : ["admin_key"]
+        return schemes.map { scheme in JSONWriter.object { $0.strings(scheme, [route.scope.rawValue]) } }
     }
 
     private func parameters(of route: DescribedRoute, _ schemas: inout SchemaComponents) -> [[UInt8]] {

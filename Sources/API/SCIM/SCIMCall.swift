@@ -41,11 +41,12 @@ struct AuthenticateDirectory: RouterMiddleware {
         let state = try await limits.admit(call)
         var context = context
         do {
-            guard let credential = try AuthenticateAdministrator.credential(of: request) else {
+            guard let presented = try AuthenticateAdministrator.credential(of: request), presented.scheme == .bearer
+            else {
                 throw AdminError.unauthenticated
             }
             context.administrator = try await authentication.authenticate(
-                credential, at: context.parameters.get("org") ?? "", request: context.request, at: context.now)
+                presented.text, at: context.parameters.get("org") ?? "", request: context.request, at: context.now)
         } catch let error as AdminError {
             if error == .unauthenticated || error == .invalidCredential { try await limits.refused(call) }
             throw error

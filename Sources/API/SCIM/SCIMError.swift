@@ -56,7 +56,7 @@ extension SCIMError {
             self.init(
                 .unauthorized, nil, "Send Authorization: Bearer and a SCIM token.",
                 headers: [.wwwAuthenticate: Self.challenge])
-        case .invalidCredential:
+        case .invalidCredential, .authenticationTooOld, .proofRefused:
             self.init(
                 .unauthorized, nil, "This SCIM token is not valid here.",
                 headers: [.wwwAuthenticate: Self.challenge + #", error="invalid_token""#])

@@ -58,21 +58,24 @@ package struct AdminAuthentication: Sendable {
         switch error {
         case .platformOnly: try await recordDenial(of: administrator, reason: "platform_key_required")
         case .exceedsMaker: try await recordDenial(of: administrator, reason: FieldError.exceedsMaker)
+        case .forbidden(let scope):
+            try await recordDenial(of: administrator, reason: "missing_scope", missing: scope)
         default: break
         }
     }
 
-    /// Writes down that an authenticated key asked for more than it may.
+    /// Writes down that an authenticated caller asked for more than it may.
     ///
-    /// The event goes to the log of the key's own organization: it is that organization's key that misbehaves.
+    /// The event goes to the log of the caller's own organization: it is that organization's key that misbehaves.
     package func recordDenial(of administrator: Administrator, reason: String, missing: AdminScope? = nil) async throws
     {
-        let organization = administrator.key?.organization ?? .platform
         try await refusals.refuse(
             AuditEvent(
-                .adminAccessDenied, organization: organization, id: EventID.make(at: administrator.now, random),
+                .adminAccessDenied, organization: administrator.organization,
+                id: EventID.make(at: administrator.now, random),
                 time: administrator.now, outcome: .denied, reason: reason, actor: administrator.actor, targets: [],
-                request: administrator.request, metadata: missing.map { ["missing_scope": $0.rawValue] } ?? [:]))
+                client: administrator.clientID, request: administrator.request,
+                metadata: missing.map { ["missing_scope": $0.rawValue] } ?? [:]))
     }
 
     private func refusal(

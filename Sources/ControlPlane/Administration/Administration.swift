@@ -1,5 +1,5 @@
 package import Audit
-package import Foundation
+import Foundation
 package import Keys
 package import Logging
 package import Outbound
@@ -74,71 +74,6 @@ package struct Administration: Sendable {
     package var auditLog: AuditLog { AuditLog(database: database) }
 }
 
-/// Who administers, and the request they do it by.
-package struct Administrator: Sendable {
-    package let actor: AuditEvent.Actor
-    /// The key that was proven; nil for the system itself.
-    package let key: AdminKey?
-    /// The organization whose directory it is, where it is one.
-    package let directory: OrganizationID?
-    /// What the key was proven by.
-    package let credential: Secret?
-    package let request: AuditEvent.RequestInfo?
-    package let now: Date
-    /// How the write of this request is meant.
-    package var terms = WriteTerms()
-
-    package init(key: AdminKey, provenBy credential: Secret, request: AuditEvent.RequestInfo, now: Date) {
-        actor = .adminKey(key.id)
-        self.key = key
-        self.credential = credential
-        directory = nil
-        self.request = request
-        self.now = now
-    }
-
-    /// A directory of one organization: it writes that one's users and groups, and nothing else.
-    package init(directory token: SCIMToken, request: AuditEvent.RequestInfo, now: Date) {
-        actor = .scimToken(token.id)
-        key = nil
-        credential = nil
-        directory = token.organization
-        self.request = request
-        self.now = now
-    }
-
-    /// A command of the operator, such as `bootstrap`; it may do everything.
-    package init(system name: String, now: Date) {
-        actor = .system(name)
-        key = nil
-        credential = nil
-        directory = nil
-        request = nil
-        self.now = now
-    }
-
-    /// The same, for what has to be done besides the write that was asked for, in a transaction of its own.
-    var besides: Administrator {
-        var other = self
-        other.terms = WriteTerms()
-        return other
-    }
-
-    /// Whether it acts for the platform rather than for one organization.
-    package var isPlatform: Bool { key.map { $0.organization == .platform } ?? (directory == nil) }
-
-    package func reaches(_ organization: OrganizationID) -> Bool {
-        isPlatform || (key?.organization ?? directory) == organization
-    }
-
-    package func holds(_ scope: AdminScope) -> Bool {
-        guard directory == nil else { return AdminScope.ofDirectories.contains(scope) }
-        guard let key else { return true }
-        if scope.isPlatformOnly, !isPlatform { return false }
-        return key.scopes.contains(scope.rawValue) || key.scopes.contains(AdminScope.all.rawValue)
-    }
-}
-
 /// A committed change: the new state, and the event that records it.
 package struct Administered<Value: Sendable>: Sendable {
     package let value: Value
@@ -193,9 +128,11 @@ extension Administration {
                 if done.isCached { try await organizations.bumpEpoch(of: organization, in: transaction) }
                 let event = AuditEvent(
                     done.type, organization: organization, id: id, time: administrator.now, actor: administrator.actor,
-                    targets: [done.target] + done.otherTargets, client: done.client, scopes: done.scopes?.sorted(),
+                    targets: [done.target] + done.otherTargets, client: done.client ?? administrator.clientID,
+                    scopes: done.scopes?.sorted(),
                     audience: done.audience.map { [$0] }, token: done.token?.description, changes: done.changes,
-                    request: administrator.request, policy: done.policy, metadata: done.metadata)
+                    request: administrator.request, policy: done.policy,
+                    metadata: administrator.noted(in: done.metadata))
                 try await transaction.query(event.outboxEvent(random).insertion)
                 if let once = terms.once {
                     let reply = try once.reply(done.value, id)

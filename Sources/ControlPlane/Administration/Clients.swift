@@ -19,6 +19,7 @@ package struct NewClient: Sendable {
     package var policyURI: String?
     package var tosURI: String?
     package var demands = Client.Demands()
+    package var opensAdminAPI = false
 
     /// An application that people sign in to.
     package init(name: String, redirectURIs: [String]) {
@@ -69,6 +70,7 @@ package struct ClientUpdate: Sendable {
     package var tosURI = Patch<String>.keep
     package var proofOfPossession: Bool?
     package var pushedRequests: Bool?
+    package var opensAdminAPI: Bool?
     package var status: Client.Status?
 
     package init() {}
@@ -76,7 +78,7 @@ package struct ClientUpdate: Sendable {
     /// Whether it touches what only an administrator's own registration may have changed.
     fileprivate var touchesMetadata: Bool {
         name != nil || redirectURIs != nil || keys.areGiven || proofOfPossession != nil || pushedRequests != nil
-            || [clientURI, logoURI, policyURI, tosURI].contains { $0 != .keep }
+            || opensAdminAPI != nil || [clientURI, logoURI, policyURI, tosURI].contains { $0 != .keep }
     }
 }
 
@@ -107,8 +109,9 @@ extension Administration {
             policyURI: wanted.policyURI, tosURI: wanted.tosURI, documentURL: nil,
             secretDigest: secret.map(SecretDigest.init(of:)), registrationTokenDigest: nil, status: .active,
             expiresAt: nil, version: 1, createdAt: administrator.now, updatedAt: administrator.now, keys: keys,
-            demands: wanted.demands)
+            demands: wanted.demands, opensAdminAPI: wanted.opensAdminAPI)
         checks.client(client)
+        try checkAdminAccess(of: client, insteadOf: nil, by: administrator, &checks)
         try checks.finish()
         return try await administer(registry, by: administrator) { transaction in
             try await clients.insert(client, in: transaction)
@@ -139,10 +142,12 @@ extension Administration {
             new.tosURI = update.tosURI.applied(to: old.tosURI)
             new.demands.proofOfPossession = update.proofOfPossession ?? old.demands.proofOfPossession
             new.demands.pushedRequests = update.pushedRequests ?? old.demands.pushedRequests
+            new.opensAdminAPI = update.opensAdminAPI ?? old.opensAdminAPI
             new.status = update.status ?? old.status
             var checks = FieldChecks()
             if update.keys.areGiven { new.keys = update.keys.judged(&checks) }
             let wanted = new
+            try checkAdminAccess(of: wanted, insteadOf: old, by: administrator, &checks)
             if old.isAdministered { checks.client(wanted) } else { checks.ceiling(wanted.scopeCeiling) }
             try checks.finish()
             return try await administer(registry, by: administrator) { transaction in
@@ -182,6 +187,9 @@ extension Administration {
                     Client.PreviousSecret(digest: $0, expiresAt: administrator.now + Double(overlapSeconds))
                 }
             let wanted = new
+            var checks = FieldChecks()
+            try checkAdminAccess(of: wanted, insteadOf: old, by: administrator, &checks)
+            try checks.finish()
             return try await administer(registry, by: administrator) { transaction in
                 guard let stored = try await clients.update(wanted, at: administrator.now, in: transaction) else {
                     throw LostUpdate()

@@ -56,6 +56,10 @@ extension Administration {
         checks.require(
             uri?.scheme == "https" || (uri?.scheme == "http" && uri?.isLoopback == true), "/uri", "invalid",
             "A resource is named by an https URI, or an http one on this machine, without a fragment.")
+        // Tokens for it would be taken for administrators' ones by whoever looks at the audience alone.
+        checks.require(
+            uri.map { !AdminAPI.covers($0, at: settings.publicURL) } ?? true, "/uri", "reserved",
+            "This address is the admin API's own.")
         let resource = Resource(
             id: ResourceID.make(at: administrator.now, random), owner: owner, uri: wanted.uri, name: wanted.name,
             scopes: wanted.scopes, scopeImplications: wanted.scopeImplications, algorithm: wanted.algorithm,

@@ -31,13 +31,14 @@ package struct OnceOnly: Sendable {
 
     /// - Parameters:
     ///   - key: what the caller chose.
+    ///   - caller: what tells its credential from others (``Administrator/credentialID``).
     ///   - credential: what the caller proved itself with.
     ///   - request: method, target and body.
     package init(
-        key: String, of administrator: AdminKeyID, credential: Secret, in organization: OrganizationID, request: [UInt8]
+        key: String, of caller: String, credential: Secret, in organization: OrganizationID, request: [UInt8]
     ) {
         self.organization = organization
-        digest = sha256("\(organization)|\(administrator)|\(key)")
+        digest = sha256("\(organization)|\(caller)|\(key)")
         requestDigest = sha256(request)
         seal = ReplySeal(credential: credential, place: organization.description, idempotencyKey: key)
         reply = { _, _ in throw UnexpectedOutcome() }

@@ -32,7 +32,8 @@ extension AuthorizationFlow {
                 membership: membership.isSmall ? membership : nil, shown: scene.client.selfDescription)
         }
         let asked = RequestedScopes(scene.asked.resourceScopes)
-        let decision = ScopePolicy(organization.policy).decide(
+        let policy = try await organization.policy(over: scene.resource, for: membership.membership, roles)
+        let decision = policy.decide(
             ScopeRequest(person(offered: nil), membership, scene.client, scene.resource, asked, visit), at: visit.now)
         if decision.granted.isEmpty {
             try await refuse(

@@ -28,6 +28,7 @@ package struct AuthorizationFlow: Sendable {
     let organizations: OrganizationStore
     let users: UserStore
     let sessions: SessionStore
+    let roles: RoleStore
     let database: TenantDatabase
     let refusals: RefusalLog
     let random: RandomBytes
@@ -55,6 +56,7 @@ package struct AuthorizationFlow: Sendable {
         organizations = OrganizationStore(database: database)
         users = UserStore(database: database)
         sessions = SessionStore(database: database)
+        roles = RoleStore(database: database)
         self.database = database
         self.refusals = refusals
         self.random = random

@@ -41,10 +41,18 @@ extension AuthorizationFlow {
             let client = try await catalog.client(asked.client, in: issuer.home, at: visit.now),
             client.isLive(at: visit.now), let destination = destination(of: asked, client, issuer),
             let owner = try await catalog.snapshot(of: asked.resourceOwner),
-            let resource = owner.resources.first(where: { $0.id == asked.resource }), resource.status == .active
+            let resource = resource(asked, of: owner, at: issuer, for: client), resource.status == .active
         else { throw Refusal.page(.expired) }
         return Scene(
             held: held, asked: asked, issuer: issuer, client: client, destination: destination, resource: resource)
+    }
+
+    /// - Returns: nil when it is gone, or closed to the client by now.
+    private func resource(
+        _ asked: AuthorizationTransaction.ClientRequest, of owner: TenantSnapshot, at issuer: Issuer, for client: Client
+    ) -> Resource? {
+        guard asked.resource == .adminAPI else { return owner.resources.first { $0.id == asked.resource } }
+        return client.administers(issuer.id) ? issuer.adminAPI : nil
     }
 
     /// nil where no client asks for anything.
@@ -90,7 +98,7 @@ extension AuthorizationFlow {
         var account: String?
         if let id = transaction.organization, let snapshot = try await catalog.snapshot(of: id) {
             organization = PageOrganization(snapshot)
-            if !transaction.mustSignIn, let session = try await session(at: id, visit) {
+            if !transaction.mustSignIn, let session = try await session(at: id, for: scene.resource, visit) {
                 account = try await users.find(session.user, in: id)?.email
             }
         }
@@ -133,7 +141,8 @@ extension AuthorizationFlow {
             throw Refusal.page(.expired)
         }
         let membership = try await membership(of: person, in: organization)
-        let decision = ScopePolicy(organization.policy).decide(
+        let policy = try await organization.policy(over: scene.resource, for: membership.membership, roles)
+        let decision = policy.decide(
             ScopeRequest(
                 person, membership, scene.client, scene.resource, RequestedScopes(scene.asked.resourceScopes),
                 visit),
@@ -147,7 +156,7 @@ extension AuthorizationFlow {
             scopes: scene.resource.scopes.filter { decision.effective.contains($0.name) },
             personalScopes: scene.asked.openIDScopes.filter { $0 == "profile" || $0 == "email" },
             withheld: wanted.filter { !decision.effective.contains($0) }, redirectTarget: scene.destination.formAction,
-            staysConnected: scene.client.grantTypes.contains("refresh_token"))
+            staysConnected: !scene.resource.isAdminAPI && scene.client.grantTypes.contains("refresh_token"))
     }
 }
 

@@ -127,7 +127,9 @@ struct ValidRequest: Sendable {
         if prompts.contains("none"), prompts.count > 1 {
             throw OAuthError(.invalidRequest, "prompt=none stands alone.", reason: "prompt_invalid")
         }
-        maxAge = try Self.maxAge(in: parameters["max_age"])
+        let wantedAge = try Self.maxAge(in: parameters["max_age"])
+        // To administer takes a fresh sign-in, whatever the client thinks enough (RFC 9470).
+        maxAge = resource.isAdminAPI ? min(wantedAge ?? .max, AdminAPI.longestAuthenticationAge) : wantedAge
         nonce = try Self.nonce(in: parameters["nonce"])
         boundKey = try Self.boundKey(in: parameters["dpop_jkt"])
         self.addressed = addressed

@@ -173,7 +173,9 @@ extension AuthorizationFlow {
     ) async throws -> ConnectionsPage.Connection {
         let client = try await client(of: grant, visit)
         var resource = organization.resources.first { $0.id == grant.resource }
-        if resource == nil {
+        if grant.resource == .adminAPI {
+            resource = AdminAPI.resource(of: organization.organization, at: issuers.publicURL)
+        } else if resource == nil {
             resource = try await catalog.snapshot(of: .platform)?.resources.first { $0.id == grant.resource }
         }
         let known = resource?.scopes ?? []

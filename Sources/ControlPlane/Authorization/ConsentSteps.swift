@@ -78,8 +78,11 @@ extension AuthorizationFlow {
         guard let organization = try await catalog.snapshot(of: id), organization.organization.status == .active,
             organization.mayUse(scene.resource)
         else { throw Refusal.page(.disabled) }
+        // It was fresh when they came; a page can be left open.
+        guard scene.resource.takes(authentication: person.authTime, at: visit.now) else { throw Refusal.page(.expired) }
         let membership = try await membership(of: person, in: organization)
-        let decision = ScopePolicy(organization.policy).decide(
+        let policy = try await organization.policy(over: scene.resource, for: membership.membership, roles)
+        let decision = policy.decide(
             ScopeRequest(
                 person, membership, scene.client, scene.resource, RequestedScopes(scene.asked.resourceScopes),
                 visit),

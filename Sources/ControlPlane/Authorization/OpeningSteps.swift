@@ -8,7 +8,8 @@ extension AuthorizationFlow {
     func open(_ addressed: AddressedRequest, at issuer: Issuer, _ visit: Visit) async throws -> AuthorizationReply {
         try ValidRequest.checkForm(of: addressed)
         let hint = IDTokenHint(addressed, at: issuer)
-        let place = try await Place.find(for: addressed.parameters, hint, at: issuer, self)
+        let place = try await Place.find(
+            for: addressed.parameters, of: addressed.client, hint, at: issuer, self)
         let request = try ValidRequest(addressed, resource: place.resource)
         let known = try await acquaintance(in: place, request, hint, visit)
         if let known, let organization = place.organization,
@@ -58,6 +59,14 @@ extension AuthorizationFlow {
         return known
     }
 
+    /// The person's session there, if it is one that may be used for this resource.
+    func session(at organization: OrganizationID, for resource: Resource?, _ visit: Visit) async throws -> Session? {
+        guard let found = try await session(at: organization, visit),
+            resource?.takes(authentication: found.authTime, at: visit.now) ?? true
+        else { return nil }
+        return found
+    }
+
     func session(at organization: OrganizationID, _ visit: Visit) async throws -> Session? {
         guard let cookie = sessionCookie(of: organization, visit),
             let found = try await sessions.find(cookie.id, secret: cookie.secret, in: organization, at: visit.now),
@@ -97,7 +106,8 @@ extension AuthorizationFlow {
     ) async throws -> AuthorizationReply? {
         let client = request.addressed.client
         let session = known.session
-        guard client.isVouchedFor, request.addressed.redirect.kind == .https,
+        // Whoever hands their administration to a client says so each time.
+        guard !place.resource.isAdminAPI, client.isVouchedFor, request.addressed.redirect.kind == .https,
             organization.organization.settings.consent == .remember,
             request.prompts.isDisjoint(with: ["consent", "select_account"]), known.admission == .active,
             let consented = known.consented, try await isStillTrusted(client, by: organization.organization.id)

@@ -11,9 +11,10 @@ struct Place: Sendable {
     /// - Throws: `invalid_target` when the resource is unknown here, not open to the organization, or the hints disagree;
     ///   all of these look the same.
     static func find(
-        for parameters: AuthorizationParameters, _ hint: IDTokenHint?, at issuer: Issuer, _ flow: AuthorizationFlow
+        for parameters: AuthorizationParameters, of client: Client, _ hint: IDTokenHint?, at issuer: Issuer,
+        _ flow: AuthorizationFlow
     ) async throws -> Place {
-        let (resource, owner) = try await self.resource(for: parameters, at: issuer, flow)
+        let (resource, owner) = try await self.resource(for: parameters, of: client, at: issuer, flow)
         // Said now rather than after the person has signed in.
         guard
             issuer.signingKey(for: resource, owner: owner ?? (resource.isShared ? issuer.platform : issuer.home)) != nil
@@ -42,7 +43,7 @@ struct Place: Sendable {
 
     /// The resource, and its owner where that is an organization and the issuer is the platform.
     private static func resource(
-        for parameters: AuthorizationParameters, at issuer: Issuer, _ flow: AuthorizationFlow
+        for parameters: AuthorizationParameters, of client: Client, at issuer: Issuer, _ flow: AuthorizationFlow
     ) async throws -> (Resource, TenantSnapshot?) {
         guard let named = parameters.resources.first else {
             guard let standard = issuer.defaultResource else {
@@ -55,6 +56,7 @@ struct Place: Sendable {
             throw OAuthError(
                 .invalidTarget, "resource must be an absolute URI without a fragment.", reason: "resource_malformed")
         }
+        if let admin = issuer.adminAPI(at: named, for: client) { return (admin, nil) }
         if let found = issuer.resource(at: named) { return (found, nil) }
         guard issuer.kind == .platform, let route = try await flow.resources.route(of: uri),
             let owner = try await flow.catalog.snapshot(of: route.owner), owner.organization.status == .active,

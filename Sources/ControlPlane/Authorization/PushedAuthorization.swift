@@ -71,7 +71,7 @@ package struct PushedAuthorization: Sendable {
             client: client, redirect: redirect, state: parameters["state"], parameters: parameters)
         try ValidRequest.checkForm(of: addressed, isPush: true)
         let hint = IDTokenHint(addressed, at: issuer)
-        let place = try await Place.find(for: parameters, hint, at: issuer, flow)
+        let place = try await Place.find(for: parameters, of: client, hint, at: issuer, flow)
         return try ValidRequest(addressed, resource: place.resource)
     }
 

@@ -25,7 +25,7 @@ extension AuthorizationFlow {
         let resource = try await sceneIfAny(held, visit)?.resource
         let chosen = try await organization(of: transaction, typed: typed, email: email, using: resource, visit)
         if useSession, !transaction.mustSignIn, let chosen,
-            let session = try await session(at: chosen.organization.id, visit)
+            let session = try await session(at: chosen.organization.id, for: resource, visit)
         {
             return try await goOn(as: session, in: chosen, held, visit)
         }

@@ -39,6 +39,7 @@ extension Client {
         facts["token_endpoint_auth_signing_alg"] = .text(assertionAlgorithm?.rawValue)
         if demands.proofOfPossession { facts["dpop_bound_access_tokens"] = .bool(true) }
         if demands.pushedRequests { facts["require_pushed_authorization_requests"] = .bool(true) }
+        if opensAdminAPI { facts["admin_api_access"] = .bool(true) }
         facts["document_url"] = .text(documentURL)
         if secretDigest != nil { facts["secret"] = AuditEvent.Change.redacted }
         return facts

@@ -40,10 +40,14 @@ extension TokenIssuance {
         let target = try await target(
             of: authorization.resource, ownedBy: authorization.resourceOwner, for: authorization.organization, attempt)
         try check(resources, against: target.resource)
+        guard target.resource.takes(authentication: authorization.authTime, at: attempt.now) else {
+            throw Self.invalidGrant("authentication_too_old")
+        }
         guard
             let membership = try await membership(of: authorization.user, known: authorization.membership, target)
         else { return nil }
-        let decision = ScopePolicy(target.organization.policy).decide(
+        let policy = try await target.organization.policy(over: target.resource, for: membership.membership, roles)
+        let decision = policy.decide(
             ScopeRequest(
                 principal: .user(authorization.user, membership.membership), client: attempt.client,
                 resource: target.resource, scopes: .named(authorization.grantedScopes), address: attempt.request.ip,
@@ -57,9 +61,12 @@ extension TokenIssuance {
         let settings = target.organization.organization.settings
         let grantID = GrantID.make(at: attempt.now, random)
         let refresh =
-            attempt.client.grantTypes.contains("refresh_token")
+            attempt.client.grantTypes.contains("refresh_token") && !target.resource.isAdminAPI
             ? RefreshToken(organization: authorization.organization, grant: grantID, random) : nil
-        let expiresAt = attempt.now + Double(settings.grantLifetimeSeconds)
+        var expiresAt = attempt.now + Double(settings.grantLifetimeSeconds)
+        if target.resource.isAdminAPI {
+            expiresAt = min(expiresAt, authorization.authTime + Double(AdminAPI.longestAuthenticationAge))
+        }
         let grant = Grant(
             id: grantID, issuer: attempt.issuer.id, user: authorization.user, client: authorization.client,
             resource: authorization.resource, scope: decision.granted + authorization.openIDScopes, status: .active,

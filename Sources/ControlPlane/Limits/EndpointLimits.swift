@@ -242,9 +242,15 @@ extension EndpointLimits {
 
         package init(presented: String?, request: AuditEvent.RequestInfo, at now: Date) {
             let key = presented.flatMap { AdminCredential($0) }
-            credential = key?.key.description
+            // A person's token goes by its grant, which was made for it alone.
+            let token = key == nil ? presented.flatMap { ClaimedAdminToken($0) } : nil
+            let subject = key?.key.description ?? token?.grant.description
+            let organization = (key?.organization ?? token?.organization)?.description
+            credential = subject
             buckets =
-                key.map { [(.adminKey, $0.key.description), (.adminOrganization, $0.organization.description)] } ?? []
+                [(.adminKey, subject), (.adminOrganization, organization)].compactMap { limit, subject in
+                    subject.map { (limit, $0) }
+                }
             place = "admin"
             failure = .adminKeyAuthFailed
             source = SourceGroup.name(of: request.ip)

@@ -24,6 +24,8 @@ extension ScopeDecision {
     /// ``info`` with what it takes to decide again: how authorizations stand in the log.
     package var record: AuditEvent.PolicyInfo {
         var info = info
+        // What roles decided is nothing that the statements could be asked again.
+        guard request.resource.id != .adminAPI else { return info }
         info.input = request.input
         info.effective = effective == granted ? nil : effective
         return info

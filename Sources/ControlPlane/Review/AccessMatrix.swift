@@ -115,7 +115,9 @@ package struct AccessMatrix: Sendable {
     }
 
     private func isAsked(_ grant: PastGrant) -> Bool {
-        (filter.client ?? grant.client) == grant.client && (filter.resource ?? grant.resource) == grant.resource
+        // Who could administer is a question to roles; a grant of the admin API lives for minutes.
+        grant.resource != .adminAPI && (filter.client ?? grant.client) == grant.client
+            && (filter.resource ?? grant.resource) == grant.resource
     }
 
     private func statements(about principal: ScopeRequest.Principal) -> [ScopePolicyID] {

@@ -112,9 +112,12 @@ extension TokenIssuance {
         }
     }
 
-    /// A token never outlives what was exchanged for it.
+    /// A token never outlives what was exchanged for it, and one of the admin API no sign-in that is too old.
     private func lifetime(of subject: Subject, _ target: Target, _ attempt: Attempt) -> Int {
-        let own = target.resource.accessTokenLifetimeSeconds
+        var own = target.resource.accessTokenLifetimeSeconds
+        if target.resource.isAdminAPI, let authTime = subject.authTime {
+            own = min(own, AdminAPI.secondsLeft(of: authTime, at: attempt.now))
+        }
         guard let exchanged = subject.exchanged else { return own }
         // As the claims count: both moments in whole seconds.
         return min(

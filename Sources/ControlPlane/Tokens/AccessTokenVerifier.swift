@@ -140,6 +140,9 @@ package struct AccessTokenVerifier: Sendable {
                     return Place(issuer: issuer, resource: resource, owner: owner)
                 }
             }
+            if let admin = issuer.adminAPI, admin.uri == aud {
+                return Place(issuer: issuer, resource: admin, owner: home)
+            }
             return nil
         case .meant(let resource, let owner):
             guard aud == resource.uri else { return nil }

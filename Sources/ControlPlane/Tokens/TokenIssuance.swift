@@ -19,6 +19,7 @@ package struct TokenIssuance: Sendable {
     let issued: IssuedTokenStore
     let clients: ClientStore
     let users: UserStore
+    let roles: RoleStore
     let signIn: SignIn
     let database: TenantDatabase
     let refusals: RefusalLog
@@ -42,6 +43,7 @@ package struct TokenIssuance: Sendable {
         issued = IssuedTokenStore(database: database)
         clients = ClientStore(database: database)
         users = UserStore(database: database)
+        roles = RoleStore(database: database)
         signIn = SignIn(database: database, random: random)
         self.database = database
         self.refusals = refusals
@@ -197,7 +199,7 @@ package struct TokenIssuance: Sendable {
         // Only the organization itself and the platform own what it may use.
         guard let home, home.organization.status == .active,
             let holder = owner == .platform ? issuer.platform : owner == organization ? home : nil,
-            let found = holder.resources.first(where: { $0.id == resource }), found.status == .active,
+            let found = open(resource, of: holder, attempt), found.status == .active,
             found.acceptedIssuers.contains(issuer.id), home.mayUse(found)
         else { throw Self.invalidGrant("resource_closed") }
         // Judged anew each time: a host may have been denied since.
@@ -206,6 +208,12 @@ package struct TokenIssuance: Sendable {
         }
         return Target(
             organization: home, resource: found, owner: holder, guardian: catalog.guardian(home, issuer.platform))
+    }
+
+    /// The admin API is there for the clients that may use it, and no others.
+    private func open(_ resource: ResourceID, of holder: TenantSnapshot, _ attempt: Attempt) -> Resource? {
+        guard resource == .adminAPI else { return holder.resources.first { $0.id == resource } }
+        return attempt.client.administers(holder.organization.id) ? attempt.issuer.adminAPI : nil
     }
 
     /// What a user belongs to at the very epoch by which the token will be guarded.
