@@ -109,6 +109,14 @@ package struct ClientStore: Sendable {
         ).first
     }
 
+    package func find(_ clients: [ClientID], in registry: OrganizationID) async throws -> [Client] {
+        try await database.read(
+            registry,
+            """
+            SELECT \(columns) FROM client WHERE organization_id = \(registry) AND id = ANY(\(clients.map(\.uuid)))
+            """, as: Client.init(row:))
+    }
+
     /// The client whose `client_id` is this URL, compared as text (CIMD §4).
     package func find(document url: String, in registry: OrganizationID) async throws -> Client? {
         try await database.read(

@@ -13,11 +13,12 @@ extension Administration {
     }
 
     package func approvals(_ page: Page, of organization: OrganizationID) async throws -> [Approval] {
-        var found: [Approval] = []
-        for admission in try await clients.admissions(page, of: organization) {
-            found.append(try await approval(admission))
+        let admissions = try await clients.admissions(page, of: organization)
+        var known: [ClientID: Client] = [:]
+        for (registry, theirs) in Dictionary(grouping: admissions, by: \.registry) {
+            for client in try await clients.find(theirs.map(\.client), in: registry) { known[client.id] = client }
         }
-        return found
+        return admissions.map { Approval(admission: $0, client: known[$0.client]) }
     }
 
     package func approval(of client: ClientID, by organization: OrganizationID) async throws -> Approval {
