@@ -53,7 +53,9 @@ import Testing
             var keys: [String: String] = [:]
             var checked = 0
             for route in server.routes
-            where route.template.contains("{org}") && !route.template.hasSuffix(":restore") {
+            where route.template.hasPrefix("/v1/") && route.template.contains("{org}")
+                && !route.template.hasSuffix(":restore")
+            {
                 // Nothing but the scope is looked at before the id, so any id will do.
                 let path = route.template.replacing("{org}", with: tenant.id).replacing(/\{\w+\}/, with: "x")
                 let refused = try await server.call(route.method, path, key: weak["secret"])
