@@ -30,11 +30,15 @@ missing_packages() {
     apache_program >/dev/null || echo apache2-bin
     [ -e "$(apache_modules)/mod_auth_openidc.so" ] || echo libapache2-mod-auth-openidc
     [ -e "$(apache_modules)/mod_oauth2.so" ] || echo libapache2-mod-oauth2
+    chromium_program >/dev/null || echo chromium
 }
 
 # Prints Apache's program, and the folder of its modules.
 apache_program() { command -v apache2 || command -v /usr/sbin/apache2; }
 apache_modules() { echo /usr/lib/apache2/modules; }
+
+# Prints a Chromium, or Google's own make of it.
+chromium_program() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 # Installs what is missing by apt-get, as root or through sudo; elsewhere says what to install and ends. Arguments are
 # those of missing_packages.
