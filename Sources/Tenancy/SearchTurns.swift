@@ -25,7 +25,7 @@ final class SearchTurns: Sendable {
     /// - Parameters:
     ///   - most: searches at once.
     ///   - patience: the longest wait for a turn.
-    init(most: Int = 2, patience: Duration = .seconds(2)) {
+    init(most: Int = 2, patience: Duration = .seconds(10)) {
         self.most = most
         self.patience = patience
     }

@@ -160,7 +160,8 @@ extension Administration {
         checks.end(expiresAt, "/expires_at", givenBy: administrator)
         checks.anyAddress("", givenBy: administrator)
         checks.require(
-            expiresAt > now + 1 && expiresAt <= now + most, "/expires_at", "out_of_range",
+            // What is over has been said above.
+            expiresAt <= now || (expiresAt > now + 1 && expiresAt <= now + most), "/expires_at", "out_of_range",
             "This must be a moment to come, at most \(Int(most)) s from now: the organization's setting.")
         checks.require((1...200).contains(wanted.scopes.count), "/scopes", "invalid", "Name 1 to 200 scopes.")
         let owner = home.resources.contains { $0.id == wanted.resource } ? home : platform
