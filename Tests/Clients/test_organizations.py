@@ -77,6 +77,10 @@ def test_domain_by_dns(deployment, admin, own, evidence):
     assert verified.status_code == 200 and verified.json()["status"] == "verified", verified.text
     (event,) = evidence.of(verified, deployment.organizations["acme"], type="org.domain_verified")
     assert event["metadata"]["proof"] == "dns"
+    # Proven once more, it is so since the first time.
+    kept = own.get(path.removesuffix(":verify"))
+    again = own.send("POST", path)
+    assert again.status_code == 200 and again.json() == kept == own.get(path.removesuffix(":verify")), again.text
 
     with key_of(deployment, admin, "globex", "organizations:write") as theirs:
         second = theirs.post("/v1/organizations/globex/domains", {"domain": domain})
