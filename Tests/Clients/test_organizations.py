@@ -151,6 +151,17 @@ def test_settings_as_a_collection_of_their_own(deployment, admin, own):
     assert tried.json()["consent"] == "always_ask" and own.get(path) == before.json()
     assert admin.get("/v1/settings")["deletion_grace_seconds"] == 30 * 86400
     assert "deletion_grace_seconds" not in before.json()
+    # A default that was deleted since is in nobody's way, and cannot be chosen again.
+    resource = admin.post("/v1/organizations/acme/resources", {
+        "uri": f"https://{fresh('gone')}.example/mcp", "name": "Gone", "scopes": ["read"]})["id"]
+    own.call("PATCH", path, {"default_resource": resource})
+    try:
+        place = f"/v1/organizations/acme/resources/{resource}"
+        assert admin.send("DELETE", place, headers={"if-match": "*"}).status_code == 204
+        assert own.send("PATCH", path, {"consent": "remember"}).status_code == 200
+        assert own.send("PATCH", path, {"default_resource": resource}).status_code == 422
+    finally:
+        own.call("PATCH", path, {"default_resource": before.json()["default_resource"]})
 
 
 def is_admitted(deployment, email: str, organization: str) -> bool:
