@@ -119,7 +119,7 @@ package struct AuditLog: Sendable {
         }
     }
 
-    /// Entries that one ``erase(_:in:from:)`` looks at.
+    /// Entries that one ``erase(_:in:from:_:)`` looks at.
     private static let erasureStep = 2_000
 
     /// Erases what a stretch of the log and, first of all, events without a place in it hold of a person.

@@ -185,15 +185,4 @@ package struct GroupStore: Sendable {
             """
         ).map { try $0.id("user_id") }
     }
-
-    /// Takes a user out of every group.
-    package func removeFromAll(
-        _ user: UserID, in organization: OrganizationID, _ transaction: PostgresTransaction
-    ) async throws -> [GroupID] {
-        try await transaction.query(
-            """
-            DELETE FROM group_member WHERE organization_id = \(organization) AND user_id = \(user) RETURNING group_id
-            """
-        ).map { try $0.id("group_id") }
-    }
 }

@@ -27,7 +27,7 @@ extension OperationRow {
 
 /// Operations of one organization, their rows, and the queue of those that are not over.
 ///
-/// Every step is a transaction that begins with ``hold(_:in:as:for:_:)``: as long as it runs no other node can have the
+/// Every step is a transaction that begins with ``hold(_:in:as:_:)``: as long as it runs no other node can have the
 /// operation, and a node that lost it changes nothing.
 package struct OperationStore: Sendable {
     package let database: TenantDatabase

@@ -183,7 +183,7 @@ package struct OrganizationStore: Sendable {
         ).isEmpty
     }
 
-    /// Marks a domain as this organization's own.
+    /// Marks a domain as this organization's own; one that is already keeps the moment at which it became so.
     ///
     /// - Returns: nil when the organization never named it; false when another organization holds it.
     package func verify(
@@ -198,7 +198,7 @@ package struct OrganizationStore: Sendable {
         guard try claimed.first?.decode("claimed", as: Bool.self) == true else { return false }
         try await transaction.query(
             """
-            UPDATE domain SET status = 'verified', verified_at = \(now)
+            UPDATE domain SET status = 'verified', verified_at = coalesce(verified_at, \(now))
              WHERE organization_id = \(organization) AND domain = \(domain)
             """)
         return true

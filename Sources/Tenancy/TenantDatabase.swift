@@ -98,8 +98,8 @@ package struct TenantDatabase: Sendable {
         return try await pool.transaction(settings: setting(organization), proof: proof, body)
     }
 
-    /// Turns a transaction to another organization's rows. For the one that makes an organization, whose reply is kept with
-    /// the platform: everything else stays with the organization it began with.
+    /// Turns a transaction to another organization's rows. For those that make or restore an organization, whose replies are
+    /// kept with the platform: everything else stays with the organization it began with.
     package func turn(_ transaction: PostgresTransaction, to organization: OrganizationID) async throws {
         for (name, value) in setting(organization) {
             try await transaction.query("SELECT set_config(\(name), \(value), true)")

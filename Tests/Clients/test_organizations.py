@@ -77,6 +77,10 @@ def test_domain_by_dns(deployment, admin, own, evidence):
     assert verified.status_code == 200 and verified.json()["status"] == "verified", verified.text
     (event,) = evidence.of(verified, deployment.organizations["acme"], type="org.domain_verified")
     assert event["metadata"]["proof"] == "dns"
+    # Proven once more, it is so since the first time.
+    kept = own.get(path.removesuffix(":verify"))
+    again = own.send("POST", path)
+    assert again.status_code == 200 and again.json() == kept == own.get(path.removesuffix(":verify")), again.text
 
     with key_of(deployment, admin, "globex", "organizations:write") as theirs:
         second = theirs.post("/v1/organizations/globex/domains", {"domain": domain})
@@ -147,6 +151,17 @@ def test_settings_as_a_collection_of_their_own(deployment, admin, own):
     assert tried.json()["consent"] == "always_ask" and own.get(path) == before.json()
     assert admin.get("/v1/settings")["deletion_grace_seconds"] == 30 * 86400
     assert "deletion_grace_seconds" not in before.json()
+    # A default that was deleted since is in nobody's way, and cannot be chosen again.
+    resource = admin.post("/v1/organizations/acme/resources", {
+        "uri": f"https://{fresh('gone')}.example/mcp", "name": "Gone", "scopes": ["read"]})["id"]
+    own.call("PATCH", path, {"default_resource": resource})
+    try:
+        place = f"/v1/organizations/acme/resources/{resource}"
+        assert admin.send("DELETE", place, headers={"if-match": "*"}).status_code == 204
+        assert own.send("PATCH", path, {"consent": "remember"}).status_code == 200
+        assert own.send("PATCH", path, {"default_resource": resource}).status_code == 422
+    finally:
+        own.call("PATCH", path, {"default_resource": before.json()["default_resource"]})
 
 
 def is_admitted(deployment, email: str, organization: str) -> bool:

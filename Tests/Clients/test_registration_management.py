@@ -354,6 +354,9 @@ def test_approved_before_met(deployment, admin, evidence):
         for unknown in ("cli_01ky4a4nm7f9qrxegc4qa1m55j", "x", ""):
             reply = admin.send("POST", f"{path}/client-approvals", {"client_id": unknown})
             assert reply.status_code == 422, reply.text
+        absent = deployment.documents.url("/absent.json")
+        reply = admin.send("POST", f"{path}/client-approvals", {"client_id": absent})
+        assert reply.status_code == 422 and reply.json()["errors"][0]["pointer"] == "/client_id", reply.text
         for client_id in (named, dynamic):
             assert platform.redeem(platform.code(alice, client_id)).status_code == 200
 

@@ -254,5 +254,6 @@ def test_a_server_that_wants_a_token(deployment, admin, base, evidence):
 def test_reviews_that_cannot_be_made(deployment, admin, base, tools, pointer):
     """Design 5: a wrong review names its wrong members."""
     row = next(row for row in admin.list(f"{base}/resources") if row["uri"] == deployment.stack.acme_url)
-    reply = admin.send("PATCH", f"{base}/resources/{row['id']}/tools", {"tools": tools})
-    assert reply.status_code == 422 and reply.json()["errors"][0]["pointer"] == pointer, reply.text
+    for kind in ("application/json", "application/merge-patch+json"):
+        reply = admin.send("PATCH", f"{base}/resources/{row['id']}/tools", {"tools": tools}, {"content-type": kind})
+        assert reply.status_code == 422 and reply.json()["errors"][0]["pointer"] == pointer, (kind, reply.text)

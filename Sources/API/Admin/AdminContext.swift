@@ -17,7 +17,7 @@ struct AdminContext: ChildRequestContext {
     }
 }
 
-/// Limits how often a key may call, and says in every answer how much is left.
+/// Limits how often a key or a token may call, and says in every answer how much is left.
 struct LimitAdministrators: RouterMiddleware {
     let limits: EndpointLimits
 

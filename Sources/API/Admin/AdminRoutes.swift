@@ -194,7 +194,7 @@ struct AdminRouteTable {
     }
 }
 
-/// Lets a key through that reaches the organization and holds the scope, checked in this order: whoever does not reach an
+/// Lets through who reaches the organization and holds the scope, checked in this order: whoever does not reach an
 /// organization cannot tell it from one that does not exist, whatever they lack besides.
 struct AdminGate: Sendable {
     let administration: Administration

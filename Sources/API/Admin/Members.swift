@@ -175,7 +175,7 @@ struct Members {
     }
 
     func pointer(to name: String) -> String {
-        base + "/" + name.replacing("~", with: "~0").replacing("/", with: "~1")
+        "\(base)/\(name.inPointer)"
     }
 
     private mutating func read<Value>(_ name: String, _ expected: String, _ convert: (JSONValue) -> Value?) -> Value? {

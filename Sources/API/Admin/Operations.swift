@@ -35,16 +35,9 @@ struct OperationsEndpoint: Sendable {
     private func rows(_ call: AdminCall) async throws -> Response {
         let operation = try await administration.operation(call.id("operation"), of: call.organization.id)
         let request = try ListRequest(call, of: "operations/\(operation.id)/rows", filters: ["outcome"])
-        var outcome: OperationRow.Outcome?
-        if let word = request.filters["outcome"] {
-            guard let known = OperationRow.Outcome(rawValue: word) else {
-                throw AdminError.malformed("outcome is created, updated, unchanged or failed.")
-            }
-            outcome = known
-        }
         let rows = try await administration.operations.rows(
             of: operation.id, after: request.position.flatMap { Int($0) } ?? 0, limit: request.limit + 1,
-            outcome: outcome, in: call.organization.id)
+            outcome: request.word("outcome"), in: call.organization.id)
         return request.reply(rows, position: { "\($0.row)" }, Self.json)
     }
 

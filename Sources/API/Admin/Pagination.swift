@@ -13,10 +13,6 @@ struct CursorSeal: Sendable {
     let key: AuthenticationKey
     private static let tagLength = 16
 
-    init(key: AuthenticationKey) {
-        self.key = key
-    }
-
     func seal(_ position: String, for list: String) -> String {
         Base64URL.encode(tag(position, list) + Array(position.utf8))
     }

@@ -76,7 +76,7 @@ struct PolicySimulationDocument {
             read(element, at: "/statements/\(index)", &members) { draft.added.append($0) }
         }
         for (key, element) in replacements {
-            let pointer = "/replace/\(key.replacing("~", with: "~0").replacing("/", with: "~1"))"
+            let pointer = "/replace/\(key.inPointer)"
             guard let id = ScopePolicyID(key) else {
                 members.add(.unknown(pointer))
                 continue

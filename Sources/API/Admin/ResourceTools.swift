@@ -36,7 +36,8 @@ struct ResourceToolsEndpoint: Sendable {
 
     private func review(_ call: AdminCall) async throws -> Response {
         let id = try call.id("resource", of: ResourceID.self)
-        var members = try await call.body()
+        // Tools that it does not name stay as they are; within a tool null means absent.
+        var members = Members(try await call.patchValue(), isPatch: false)
         let names = members.value("tools")?.object.map { $0.keys.sorted() } ?? []
         let reviews = members.required("tools") { members in
             members.object("tools") { tools in

@@ -14,15 +14,16 @@ struct Refusal: Sendable {
     static let all = [
         Refusal(status: .badRequest, name: "Malformed", summary: "The request cannot be read."),
         Refusal(
-            status: .unauthorized, name: "Unauthenticated", summary: "There is no key, or it is not valid.",
+            status: .unauthorized, name: "Unauthenticated", summary: "There is no credential, or it is not valid.",
             headers: ["WWW-Authenticate"]),
         Refusal(
             status: .forbidden, name: "Forbidden",
-            summary: "The key lacks the scope, the platform alone may do this, or a key would get what its maker lacks."
+            summary:
+                "The credential lacks the scope, the platform alone may do this, or what would be made exceeds its maker."
         ),
         Refusal(
             status: .notFound, name: "NotFound",
-            summary: "There is nothing here, or nothing that this key may know of; the two are told alike."),
+            summary: "There is nothing here, or nothing that this credential may know of; the two are told alike."),
         Refusal(
             status: .conflict, name: "Conflict",
             summary: "It contradicts what is there, or a request with this Idempotency-Key is in flight.",

@@ -39,7 +39,8 @@ struct OpenAPIDocument {
     private static let introduction = """
         Organizations and everything in them, for administrators and their programs. Every call carries an admin key \
         (`Authorization: Bearer gh_…`), or the access token of somebody with a role in the organization; the scope it \
-        needs stands at the call. Keys and people of an organization reach that organization alone, and anything else answers 404, as if it were not there.
+        needs stands at the call. Keys and people of an organization reach that organization alone, and anything else \
+        answers 404, as if it were not there.
 
         OAuth and OpenID Connect endpoints and SCIM are not described here: their standards do, and the metadata at \
         `/.well-known/oauth-authorization-server` and SCIM's `ServiceProviderConfig` say what this server makes of them.

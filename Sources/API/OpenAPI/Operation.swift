@@ -136,13 +136,6 @@ struct Operation: Sendable {
         return operation
     }
 
-    /// The request is of another media type than JSON.
-    func taking(_ mediaType: String) -> Operation {
-        var operation = self
-        operation.request = operation.request.map { Body(schema: $0.schema, mediaType: mediaType) }
-        return operation
-    }
-
     /// The reply may also be text of this media type.
     func alsoGiving(_ mediaType: String) -> Operation {
         var operation = self

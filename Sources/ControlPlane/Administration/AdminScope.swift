@@ -1,4 +1,5 @@
-/// What an admin key may do. `read` and `write` are apart: a key that writes need not read.
+/// What an admin key, or the access token of a person with a role, may do. `read` and `write` are apart: who writes need not
+/// read.
 package enum AdminScope: String, Sendable, CaseIterable {
     case organizationsRead = "organizations:read"
     case organizationsWrite = "organizations:write"
@@ -39,7 +40,7 @@ package enum AdminScope: String, Sendable, CaseIterable {
     case auditExport = "audit:export"
     /// Says that a domain is an organization's own, without any proof; only platform keys can hold it.
     case domainsVerify = "domains:verify"
-    /// Everything the key's organization allows.
+    /// Everything the key's organization allows. Only keys hold it, and the role owner stands for it.
     case all = "*"
 
     /// What the token of a directory (SCIM) stands for.

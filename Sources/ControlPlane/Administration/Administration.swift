@@ -6,8 +6,9 @@ package import Outbound
 import Postgres
 package import Tenancy
 
-// This folder owns what administrators do: one use case per file. Each checks everything first and then runs one
-// transaction on a pinned connection: change, epoch where cached data depends on it, event. What it returns was committed.
+// This folder owns what administrators do: a file for each kind of thing, or for a use case that fills one. Each use case
+// checks everything first and then runs one transaction on a pinned connection: change, epoch where cached data depends on
+// it, event. What it returns was committed.
 
 /// Numbers and permissions an operator chooses.
 package struct AdministrationSettings: Sendable {

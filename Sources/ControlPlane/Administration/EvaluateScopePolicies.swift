@@ -99,7 +99,7 @@ extension Administration {
         if let age = question.authAgeSeconds { checks.range(age, 0...31_536_000, "/auth_age_seconds") }
         var tool: ResourceTool?
         if let name = question.tool, let target {
-            tool = try await ResourceToolStore(database: database).find(name, of: target.id, ownedBy: target.owner)
+            tool = try await tools.find(name, of: target.id, ownedBy: target.owner)
             if tool == nil { checks.add(.unknown("/tool")) }
         }
         let speaker = try await speaker(question.principal, organization, &checks)

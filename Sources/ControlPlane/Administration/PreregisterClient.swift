@@ -14,7 +14,8 @@ extension Administration {
         var checks = FieldChecks()
         checks.ceiling(scopeCeiling)
         try checks.finish()
-        let document = try await document(at: text, in: registry, using: documents, by: administrator)
+        let document = try await document(
+            at: text, "/document_url", in: registry, using: documents, by: administrator)
         return try await retryingLostUpdates(.any) {
             let known = try await clients.find(document: text, in: registry)
             var wanted =
@@ -73,7 +74,7 @@ extension Administration {
         }
         guard ClientDocumentURL(text) != nil else { return nil }
         if let known = try await clients.find(document: text, in: .platform) { return known }
-        let document = try await document(at: text, in: .platform, using: documents, by: administrator)
+        let document = try await document(at: text, "/client_id", in: .platform, using: documents, by: administrator)
         let client = documents.client(of: document, in: .platform, isPreregistered: false, at: administrator.now)
         if administrator.terms.isDryRun { return client }
         let event = AuditEvent(
@@ -84,20 +85,22 @@ extension Administration {
         return outcome.isDone ? client : try await clients.find(document: text, in: .platform)
     }
 
+    /// - Parameter pointer: the member of the request that names the document.
     private func document(
-        at text: String, in registry: OrganizationID, using documents: ClientDocuments, by administrator: Administrator
+        at text: String, _ pointer: String, in registry: OrganizationID, using documents: ClientDocuments,
+        by administrator: Administrator
     ) async throws -> ClientMetadataDocument {
         guard let url = ClientDocumentURL(text) else {
             throw AdminError.invalid([
                 FieldError(
-                    "/document_url", "invalid",
+                    pointer, "invalid",
                     "This must be an https URL with a path, without dot segments, fragment and user information.")
             ])
         }
         do {
             return try await documents.document(url, for: .known(in: registry), administrator.now)
         } catch {
-            throw AdminError.invalid([FieldError("/document_url", error.reason, error.explanation)])
+            throw AdminError.invalid([FieldError(pointer, error.reason, error.explanation)])
         }
     }
 

@@ -233,8 +233,7 @@ extension Administration {
                 principal: .user(user, found.membership.membership),
                 client: .administrators,
                 subject: user.description,
-                upstreamCeiling: try await SessionStore(database: database).scopeCeiling(
-                    of: user, in: home.organization.id))
+                upstreamCeiling: try await sessions.scopeCeiling(of: user, in: home.organization.id))
         case .service(let client):
             guard let found = try await clients.find(client, in: home.organization.id), found.kind == .service else {
                 checks.add(.unknown("/client"))

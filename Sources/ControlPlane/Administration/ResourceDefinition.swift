@@ -115,7 +115,7 @@ enum ScopeName {
 
 extension String {
     /// One reference token of a JSON Pointer (RFC 6901 §3).
-    var inPointer: String { replacing("~", with: "~0").replacing("/", with: "~1") }
+    package var inPointer: String { replacing("~", with: "~0").replacing("/", with: "~1") }
 }
 
 extension Resource {

@@ -27,7 +27,7 @@ package struct ToolReview: Sendable {
 }
 
 extension Administration {
-    private var tools: ResourceToolStore { ResourceToolStore(database: database) }
+    var tools: ResourceToolStore { ResourceToolStore(database: database) }
 
     /// A page of the tools of a resource that the organization may know of.
     package func tools(

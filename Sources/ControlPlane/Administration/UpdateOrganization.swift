@@ -114,7 +114,8 @@ extension Administration {
         checks.hosts(onboarding.deniedDocumentHosts, "\(pointer)/onboarding/denied_document_hosts")
         checks.hosts(onboarding.allowedRedirectHosts, "\(pointer)/onboarding/allowed_redirect_hosts")
         checks.hosts(onboarding.deniedRedirectHosts, "\(pointer)/onboarding/denied_redirect_hosts")
-        if let resource = settings.defaultResource,
+        // What is gone since it was set keeps nobody from changing something else.
+        if case .set(let resource) = update.defaultResource,
             try await !usableResources(of: organization.id).contains(where: { $0.id == resource })
         {
             checks.add(.unknown("\(pointer)/default_resource"))

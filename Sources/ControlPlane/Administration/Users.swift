@@ -135,8 +135,7 @@ extension Administration {
     ) async throws -> [String: String] {
         var metadata: [String: String] = [:]
         let ended = try await grants.revokeAll(of: user, in: organization, because: reason.rawValue, transaction)
-        try await SessionStore(database: database).revokeAll(
-            of: user, in: organization, at: now, transaction)
+        try await sessions.revokeAll(of: user, in: organization, at: now, transaction)
         let tokens = try await programmaticTokens.revokeAll(
             of: user, in: organization, at: now, transaction)
         metadata["grants_ended"] = "\(ended.count)"

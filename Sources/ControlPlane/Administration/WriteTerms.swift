@@ -112,7 +112,7 @@ extension Administration {
         }
     }
 
-    /// A call that makes an organization is the platform's, and so is its reply.
+    /// Calls that make or restore an organization are the platform's, and so are their replies.
     private func inPlace<Value>(
         of once: OnceOnly, for organization: OrganizationID, _ transaction: PostgresTransaction,
         _ body: () async throws -> Value

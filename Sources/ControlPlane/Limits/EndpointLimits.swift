@@ -82,7 +82,7 @@ package struct EndpointLimits: Sendable {
 
     /// Does `work` if the client may ask just now, and keeps account of how it ended.
     ///
-    /// - Throws: ``OAuthError/rateLimited(_:)``, and what `work` throws.
+    /// - Throws: ``OAuthError/rateLimited(_:isPoll:)``, and what `work` throws.
     package func admit<Reply>(_ call: ClientCall, _ work: () async throws -> Reply) async throws -> Reply {
         let known = call.isProof ? acquaintance(call.name, call.issuer) : .unknown
         if let exceeded = await limiter.decide(call.demand(limiter.settings, taking: 1, known)).exceeded {
@@ -116,7 +116,7 @@ package struct EndpointLimits: Sendable {
 
     /// Counts an answer that told the caller of a token that is not active.
     ///
-    /// - Throws: ``OAuthError/rateLimited(_:)`` instead of one more such answer than it may have.
+    /// - Throws: ``OAuthError/rateLimited(_:isPoll:)`` instead of one more such answer than it may have.
     package func missed(_ call: ClientCall) async throws(OAuthError) {
         var demand = RateLimitDemand(at: call.issuer.description, limiter.settings)
         demand.add(1, .introspectMisses, of: call.organization?.description ?? "-", call.client)
@@ -128,7 +128,7 @@ package struct EndpointLimits: Sendable {
     /// - Parameters:
     ///   - issuer: counts for this issuer by itself; without one, for all together.
     ///   - type: what a refusal is in the log; nil where the caller writes it down.
-    /// - Throws: ``OAuthError/rateLimited(_:)``.
+    /// - Throws: ``OAuthError/rateLimited(_:isPoll:)``.
     package func admit(
         _ limit: RateLimit, for issuer: OrganizationID? = nil, refusing type: AuditEventType?,
         _ request: AuditEvent.RequestInfo, at now: Date

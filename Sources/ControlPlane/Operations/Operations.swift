@@ -3,6 +3,8 @@ import Foundation
 import Keys
 package import Tenancy
 
+// This folder owns long work: what an administrator's request begins and any node goes on with in small steps.
+
 extension Administration {
     package var operations: OperationStore { OperationStore(database: database) }
 

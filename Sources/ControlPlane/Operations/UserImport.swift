@@ -5,8 +5,6 @@ import Keys
 import Postgres
 package import Tenancy
 
-// This folder owns long work: what an administrator's request begins and any node goes on with in small steps.
-
 /// One line of an import as it was read.
 package enum ImportLine: Sendable {
     case person(row: Int, ImportPerson)
