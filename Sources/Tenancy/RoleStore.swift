@@ -319,11 +319,15 @@ package struct RoleStore: Sendable {
         if !groups.isEmpty {
             try await transaction.query(
                 """
-                INSERT INTO group_member (organization_id, group_id, user_id, added_at)
-                SELECT \(organization), g.id, \(user), \(now) FROM "group" g
-                 WHERE g.organization_id = \(organization) AND g.id = ANY(\(groups.map(\.uuid)))
-                   FOR KEY SHARE
-                ON CONFLICT DO NOTHING
+                WITH held AS (
+                    SELECT id FROM "group" WHERE organization_id = \(organization) AND id = ANY(\(groups.map(\.uuid)))
+                     ORDER BY id FOR NO KEY UPDATE
+                ), came AS (
+                    INSERT INTO group_member (organization_id, group_id, user_id, added_at)
+                    SELECT \(organization), id, \(user), \(now) FROM held ON CONFLICT DO NOTHING RETURNING group_id
+                )
+                UPDATE "group" SET version = version + 1, updated_at = \(now)
+                 WHERE organization_id = \(organization) AND id IN (SELECT group_id FROM came)
                 """)
         }
     }

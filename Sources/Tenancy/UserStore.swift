@@ -231,10 +231,20 @@ package struct UserStore: Sendable {
         ).map(User.init(row:)).first
     }
 
-    /// Deletes a user with their identities, sessions, consents and roles.
+    /// Deletes a user with their identities, sessions, consents and roles, and takes them out of their groups.
     package func delete(
-        _ user: UserID, of organization: OrganizationID, in transaction: PostgresTransaction
+        _ user: UserID, of organization: OrganizationID, at now: Date, in transaction: PostgresTransaction
     ) async throws {
+        try await transaction.query(
+            """
+            WITH held AS (
+                SELECT id FROM "group" WHERE organization_id = \(organization) AND id IN (
+                    SELECT group_id FROM group_member WHERE organization_id = \(organization) AND user_id = \(user))
+                 ORDER BY id FOR NO KEY UPDATE
+            )
+            UPDATE "group" SET version = version + 1, updated_at = \(now)
+             WHERE organization_id = \(organization) AND id IN (SELECT id FROM held)
+            """)
         try await transaction.query(
             "DELETE FROM \"user\" WHERE organization_id = \(organization) AND id = \(user)")
     }

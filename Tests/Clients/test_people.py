@@ -528,6 +528,17 @@ def test_import_of_ten_thousand_takes_seconds(platform, fresh):
 # ---- Erasure -------------------------------------------------------------------------------------------------------
 
 
+def test_who_is_erased_leaves_their_groups(platform, fresh):
+    """Design 4.5: a group whose member was erased is another version, so that nobody goes on from what they saw before."""
+    user = platform.post(f"{fresh}/users", {"email": "leaving@people.example"})["id"]
+    group = platform.post(f"{fresh}/groups", {"name": "Left", "members": [user]})["id"]
+    before = platform.send("GET", f"{fresh}/groups/{group}").headers["etag"]
+    assert platform.send("DELETE", f"{fresh}/users/{user}").status_code == 202
+    assert platform.send("GET", f"{fresh}/groups/{group}").headers["etag"] != before
+    assert platform.send(
+        "PATCH", f"{fresh}/groups/{group}", {"name": "Lost"}, headers={"if-match": before}).status_code == 412
+
+
 def test_erasure(deployment, platform, evidence):
     """Design 7: every way in ends, the person is gone, and the log says nothing personal of them any more; others' fields,
     the leaves and their order stay; an address that comes again is somebody new."""

@@ -167,11 +167,14 @@ extension Administration {
         var record = try await identityProvider(id, of: organization.id)
         // One that is not in use yet is tried before it is.
         record.status = .active
-        var problem: SignInError?
-        do {
-            try await known.provider(record, of: organization).test()
-        } catch {
-            problem = error
+        let problem = try await errands.run("trying identity providers", for: organization.id) {
+            [record] () -> SignInError? in
+            do throws(SignInError) {
+                try await known.provider(record, of: organization).test()
+                return nil
+            } catch {
+                return error
+            }
         }
         let test = IdentityProviderTest(problem: problem, testedAt: administrator.now)
         let target = record.auditTarget

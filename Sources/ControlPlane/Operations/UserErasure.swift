@@ -40,7 +40,7 @@ extension Administration {
             of: id, in: organization, at: administrator.now, transaction)
         let address = user.email?.lowercased()
         let invitations = try await users.forgetTraces(of: id, address: address, in: organization, transaction)
-        try await users.delete(id, of: organization, in: transaction)
+        try await users.delete(id, of: organization, at: administrator.now, in: transaction)
         let person = AuditLog.Person(
             id: id.description, address: address, also: invitations.map(\.description))
         // By then everything that began before has its events.
