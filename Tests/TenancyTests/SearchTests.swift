@@ -28,7 +28,11 @@ import Testing
                     ends.add("greedy")
                 }
             }
-            try await Task.sleep(for: .milliseconds(100))
+            // Until one of them has the turn.
+            let running: SQL = """
+                SELECT 1 AS one FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(0.4)%'
+                """
+            while try await database.read(other, running, as: { _ in }).isEmpty { await Task.yield() }
             group.addTask {
                 _ = try await database.search(other, "SELECT 1 AS one") { _ in }
                 ends.add("other")
@@ -48,12 +52,14 @@ import Testing
         let turns = SearchTurns(most: 1, patience: .milliseconds(100))
         let organizations = (0..<3).map { _ in OrganizationID.make(at: Date(), .system) }
         let (held, release) = AsyncStream<Void>.makeStream()
+        let (begun, begin) = AsyncStream<Void>.makeStream()
         let first = Task {
             try await turns.take(for: organizations[0]) {
+                begin.yield()
                 for await _ in held { break }
             }
         }
-        try await Task.sleep(for: .milliseconds(50))
+        for await _ in begun { break }
         await #expect(throws: PostgresError.self) { try await turns.take(for: organizations[1]) {} }
         let cancelled = Task { try await turns.take(for: organizations[1]) {} }
         cancelled.cancel()
