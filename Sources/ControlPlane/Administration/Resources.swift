@@ -81,8 +81,7 @@ extension Administration {
         func isBelow(_ place: String) -> Bool {
             uri.canonical == place || ["/", "?"].contains { uri.canonical.hasPrefix(place + $0) }
         }
-        return AdminAPI.covers(uri, at: settings.publicURL) || isBelow("\(base)/scim")
-            || (!administrator.isPlatform && isBelow(base))
+        return isBelow("\(base)/v1") || isBelow("\(base)/scim") || (!administrator.isPlatform && isBelow(base))
     }
 
     func insert(_ resource: Resource, by administrator: Administrator) async throws -> Administered<Resource> {

@@ -34,12 +34,6 @@ package enum AdminAPI {
         "\(publicURL)/v1/organizations/\(name)"
     }
 
-    /// Whether an address is the admin API's, or below it.
-    static func covers(_ uri: ResourceURI, at publicURL: String) -> Bool {
-        guard let base = ResourceURI(publicURL + "/v1")?.canonical else { return false }
-        return uri.canonical == base || ["/", "?"].contains { uri.canonical.hasPrefix(base + $0) }
-    }
-
     /// The seconds for which a sign-in still counts; none are left to one that is too old.
     package static func secondsLeft(of authTime: Date, at now: Date) -> Int {
         // As claims count: both moments in whole seconds.
