@@ -71,6 +71,17 @@ final class CircuitBreaker: Sendable {
         }
     }
 
+    /// Whether a call would be refused for earlier failures; takes no turn.
+    func isOpen(_ provider: IdentityProviderID, version: Int64) -> Bool {
+        let now = now()
+        return circuits.withLock { circuits in
+            guard let circuit = circuits[provider], circuit.version >= version, let openUntil = circuit.openUntil else {
+                return false
+            }
+            return now < openUntil || circuit.isProbing
+        }
+    }
+
     func settle(_ permit: Permit, _ health: Health) {
         let now = now()
         circuits.withLock { circuits in

@@ -68,6 +68,11 @@ package struct IdentityProviders: Sendable {
         }
     }
 
+    /// Whether the provider failed so often that it is left alone for some seconds: every call would be `unavailable`.
+    package func isLeftAlone(_ record: IdentityProviderRecord) -> Bool {
+        breaker.isOpen(record.id, version: record.version)
+    }
+
     private func api(
         _ record: IdentityProviderRecord, _ organization: Organization
     ) throws(SignInError) -> StytchAPI {

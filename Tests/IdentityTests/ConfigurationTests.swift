@@ -135,8 +135,11 @@ import Testing
     func opensAndCloses() throws {
         let breaker = breaker(.init(threshold: 3, openTime: .seconds(10)))
         let straggler = try breaker.admit(provider, version: 1)
+        #expect(!breaker.isOpen(provider, version: 1))
         for _ in 0..<3 { try call(breaker, .bad) }
         #expect(!admits(breaker))
+        #expect(breaker.isOpen(provider, version: 1))
+        #expect(!breaker.isOpen(provider, version: 2), "a mended configuration is tried")
         #expect(admits(breaker, .make(at: noon, .system)))
         do throws(CircuitBreaker.Open) {
             _ = try breaker.admit(provider, version: 1)
@@ -144,6 +147,7 @@ import Testing
             #expect(error.retryAfter == .seconds(10))
         }
         clock.advance(by: .seconds(10))
+        #expect(!breaker.isOpen(provider, version: 1))
         let probe = try breaker.admit(provider, version: 1)
         #expect(!admits(breaker), "only one probes")
         breaker.settle(straggler, .unknown)

@@ -81,9 +81,13 @@ extension AuthorizationFlow {
                 "That was the last code we can send for this sign-in. Go back to the application and start again."
             return AuthorizationReply(try await page(of: held.with(stage: .code(pending)), problem: problem, visit))
         }
-        guard
-            await limits.mayHaveCodeSent(Self.visitor(pending, visit))
-        else {
+        // No mail goes out, so none is counted: who tries again and again may go on when the provider is back.
+        if let organization = pending.organization, let snapshot = try await catalog.snapshot(of: organization),
+            let found = try? provider(of: snapshot, for: pending.email), providers.isLeftAlone(found.record)
+        {
+            try await fail(.unavailable(retryAfter: nil), in: organization, pending, held, visit)
+        }
+        guard await limits.mayHaveCodeSent(Self.visitor(pending, visit)) else {
             try await refuseThrottled(pending, visit)
             let problem = "Too many codes were sent to this address. Wait a few minutes and try again."
             return AuthorizationReply(try await page(of: held, problem: problem, visit))
