@@ -6,7 +6,8 @@ internal import Synchronization
 ///
 /// The script gets the keys of all questions, then the arguments of all, each in the order of the questions; it must know
 /// by itself where one ends and the next begins. It answers one array in which every question has equally many elements.
-/// Questions of different places never share a call, since their keys may be on different shards.
+/// Questions of different places share a call too, until a Redis that is divided into shards refuses one for it; from then
+/// on each place has calls of its own.
 package final class GatheredScript: Sendable {
     /// One task's part of a call.
     package struct Question: Sendable {
@@ -33,6 +34,8 @@ package final class GatheredScript: Sendable {
         var waiting: [Waiting] = []
         /// Calls whose reply is outstanding; one that is only scheduled counts as well.
         var underway = 0
+        /// Redis refused a call for the keys of several places.
+        var isSharded = false
     }
 
     private let script: RedisScript
@@ -65,11 +68,12 @@ package final class GatheredScript: Sendable {
         return try answer.get()
     }
 
-    /// Sends what has gathered, one call for each place. Nothing is under way but the scheduling of this.
+    /// Sends what has gathered. Nothing is under way but the scheduling of this.
     private func call() {
         let groups = state.withLock { state in
             let count = min(state.waiting.count, Self.most)
-            let groups = Self.grouped(state.waiting.prefix(count))
+            let together = Array(state.waiting.prefix(count))
+            let groups = state.isSharded ? Self.byPlace(together) : [together]
             state.waiting.removeFirst(count)
             state.underway = groups.count
             return groups
@@ -77,10 +81,8 @@ package final class GatheredScript: Sendable {
         for group in groups { send(group, bySource: false) }
     }
 
-    private static func grouped(_ waiting: ArraySlice<Waiting>) -> [[Waiting]] {
-        guard let first = waiting.first else { return [] }
-        if waiting.allSatisfy({ $0.question.place == first.question.place }) { return [Array(waiting)] }
-        return Array(Dictionary(grouping: waiting, by: \.question.place).values)
+    private static func byPlace(_ waiting: [Waiting]) -> [[Waiting]] {
+        Array(Dictionary(grouping: waiting, by: \.question.place).values)
     }
 
     private func send(_ group: [Waiting], bySource: Bool) {
@@ -98,8 +100,24 @@ package final class GatheredScript: Sendable {
             if case .failure(let error) = reply, error.isUnknownScript, !bySource {
                 return self.send(group, bySource: true)
             }
+            // So is this one.
+            if case .failure(let error) = reply, error.isOfSeveralShards, self.divide(group, bySource: bySource) {
+                return
+            }
             self.answer(group, reply)
         }
+    }
+
+    /// Sends each place's questions by themselves, now and henceforth. - Returns: false where they are of one place.
+    private func divide(_ group: [Waiting], bySource: Bool) -> Bool {
+        let parts = Self.byPlace(group)
+        guard parts.count > 1 else { return false }
+        state.withLock { state in
+            state.isSharded = true
+            state.underway += parts.count - 1
+        }
+        for part in parts { send(part, bySource: bySource) }
+        return true
     }
 
     private func answer(_ group: [Waiting], _ reply: RedisReply) {

@@ -28,6 +28,8 @@ package struct RedisError: Error, Sendable, Equatable, CustomStringConvertible {
 
     /// A script's digest is not known there, and nothing ran.
     var isUnknownScript: Bool { kind == .server(prefix: "NOSCRIPT") }
+    /// The keys of a command are on several shards; nothing was done.
+    var isOfSeveralShards: Bool { kind == .server(prefix: "CROSSSLOT") }
 
     package var description: String {
         switch kind {
