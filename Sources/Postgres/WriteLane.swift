@@ -15,7 +15,8 @@ package final class WriteMember: Sendable {
     package let orderKey: (organization: UUID, order: UUID)
     /// Set before the statement, wherever they differ from those of the member before it.
     package let settings: PostgresLocalSettings
-    /// The statement, and any it is combined in, makes the settings itself.
+    /// The statement makes the settings itself; one it is combined in makes each member's before it touches that member's
+    /// rows.
     package let makesSettings: Bool
     package let statement: SQL
     /// The id, chosen by the request, of the event this statement records.
@@ -39,18 +40,8 @@ package final class WriteMember: Sendable {
 /// How members that lock nothing and differ only in their values become one statement of many rows: most of what a small
 /// statement costs is being a statement.
 package struct WriteCombination: Sendable {
-    /// Members with equal keys may go together: the settings' organization, and what their statements assert.
-    package struct Key: Hashable, Sendable {
-        let organization: UUID
-        let assertions: [Int64]
-
-        package init(organization: UUID, assertions: [Int64]) {
-            self.organization = organization
-            self.assertions = assertions
-        }
-    }
-
-    package let key: Key
+    /// Members with equal keys may go together, whatever their organizations: what the statement asserts for all of them.
+    package let key: [Int64]
     /// This member's values.
     package let values: [PostgresBind]
     /// The statement of several members, at most ``most``; the first column of each row it returns is the event id of a
@@ -59,7 +50,7 @@ package struct WriteCombination: Sendable {
     package static let most = 16
 
     package init(
-        key: Key, values: [PostgresBind], statement: @escaping @Sendable (_ members: [[PostgresBind]]) -> SQL
+        key: [Int64], values: [PostgresBind], statement: @escaping @Sendable (_ members: [[PostgresBind]]) -> SQL
     ) {
         self.key = key
         self.values = values
@@ -225,13 +216,14 @@ extension PostgresWriteLane: LinkLane {
         var current: PostgresLocalSettings = []
         for members in statements {
             let first = members[0].member
-            let changes = first.settings.changes(from: current)
-            if !first.makesSettings || changes.isEmpty {
-                if !changes.isEmpty { steps.append(.settings(changes)) }
-                current = first.settings
-            } else {
-                // A statement that does nothing may not get as far as making its settings.
-                current = first.settings.map { ($0.name, "unknown") }
+            if !members.allSatisfy({ $0.member.settings.changes(from: current).isEmpty }) {
+                if first.makesSettings {
+                    // Those of one of its members, or none: a statement that does nothing may not get as far.
+                    current = first.settings.map { ($0.name, "unknown") }
+                } else {
+                    steps.append(.settings(first.settings.changes(from: current)))
+                    current = first.settings
+                }
             }
             if members.count > 1, let combination = first.combination {
                 let values = members.compactMap { $0.member.combination?.values }
@@ -251,7 +243,7 @@ extension PostgresWriteLane: LinkLane {
     private func combined(_ jobs: [Job]) -> [[Job]] {
         var statements: [[Job]] = []
         statements.reserveCapacity(jobs.count)
-        var open: [WriteCombination.Key: Int] = [:]
+        var open: [[Int64]: Int] = [:]
         for job in jobs {
             if !job.isAlone, let key = job.member.combination?.key {
                 if let place = open[key], statements[place].count < WriteCombination.most {

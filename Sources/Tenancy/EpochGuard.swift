@@ -24,6 +24,15 @@ package struct EpochGuard: Sendable, Equatable {
         """
     }
 
+    /// The same for each row of `rows`, which has its organization and that one's epoch as columns. By a scalar sub-select,
+    /// so that it stays a look by primary key.
+    static func condition(of rows: String, platform: String) -> String {
+        """
+        (SELECT value FROM epoch WHERE epoch.organization_id = \(rows).organization_id) = \(rows).epoch \
+        AND EXISTS (SELECT FROM epoch WHERE organization_id = platform_organization() AND value = \(platform))
+        """
+    }
+
     static let types: [PostgresType] = [.int8, .int8]
     var binds: [PostgresBind] { [.int8(organizationEpoch), .int8(platformEpoch)] }
 }

@@ -85,25 +85,24 @@ enum PreparedEvent {
             + "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 WHERE \(condition)"
     }
 
-    /// Inserts so many events of one organization, one after the other in the parameters; with a guard, only if it holds.
-    /// Returns the ids of those it inserted.
+    /// Inserts so many events, one after the other in the parameters. With a guard each is followed by the epoch of its
+    /// organization, without which it is left out, and all by the platform's, without which none is inserted. Returns the
+    /// ids of those it inserted.
     ///
-    /// It makes the organization's setting itself, before the first row meets the policy: where every event is of another
-    /// organization, a statement for each setting would double their number.
+    /// The events may be of several organizations: each row makes its own one's setting before it meets the policy, which
+    /// looks at the setting for each row.
     static func insertions(_ count: Int, isGuarded: Bool) -> PreparedSQL {
+        let own = types + (isGuarded ? [.int8] : [])
         let rows = (0..<count).map { row in
-            "(" + (1...types.count).map { "$\(row * types.count + $0)" }.joined(separator: ", ") + ")"
+            "(" + (1...own.count).map { "$\(row * own.count + $0)" }.joined(separator: ", ") + ")"
         }
-        let next = count * types.count
-        let condition =
-            isGuarded ? EpochGuard.condition(organization: "$\(next + 1)", platform: "$\(next + 2)") : "true"
+        let guards = isGuarded ? " AND " + EpochGuard.condition(of: "event", platform: "$\(count * own.count + 1)") : ""
         return PreparedSQL(
             """
-            INSERT INTO audit_outbox (\(outboxColumns.text)) SELECT event.*
-              FROM (SELECT set_config('app.organization_id', $1::text, true) AS id OFFSET 0) AS tenant,
-                   (VALUES \(rows.joined(separator: ", "))) AS event
-             WHERE tenant.id <> '' AND \(condition) RETURNING id
-            """, Array(repeating: types, count: count).flatMap { $0 } + (isGuarded ? EpochGuard.types : []))
+            INSERT INTO audit_outbox (\(outboxColumns.text)) SELECT \(outboxColumns.text)
+              FROM (VALUES \(rows.joined(separator: ", "))) AS event (\(outboxColumns.text)\(isGuarded ? ", epoch" : ""))
+             WHERE set_config('app.organization_id', event.organization_id::text, true) <> ''\(guards) RETURNING id
+            """, Array(repeating: own, count: count).flatMap { $0 } + (isGuarded ? [.int8] : []))
     }
 
     /// By count, beginning with one.

@@ -58,26 +58,23 @@ package struct TenantDatabase: Sendable {
         }
     }
 
-    /// Commits one event that records no change: a refusal, or a token of which nothing else is stored. Events of one
-    /// organization that come together go as one statement.
+    /// Commits one event that records no change: a refusal, or a token of which nothing else is stored. Events that come
+    /// together go as one statement.
     ///
     /// - Parameter guardian: of the event's organization; what must not have moved for the event to be true.
     /// - Returns: false when a guard moved, and nothing was written.
     @discardableResult
     package func append(_ event: OutboxEvent, guardedBy guardian: EpochGuard? = nil) async throws -> Bool {
         let forms = guardian == nil ? PreparedEvent.plainInsertions : PreparedEvent.guardedInsertions
-        let guards = guardian?.binds ?? []
-        let values = event.binds
+        let values = event.binds + (guardian.map { [.int8($0.organizationEpoch)] } ?? [])
+        let common: [PostgresBind] = guardian.map { [.int8($0.platformEpoch)] } ?? []
         let member = WriteMember(
             orderKey: (event.organization.uuid, event.id.uuid), settings: setting(event.organization),
-            makesSettings: true, statement: forms[0](values + guards), eventID: event.id.uuid,
+            makesSettings: true, statement: forms[0](values + common), eventID: event.id.uuid,
             combination: WriteCombination(
-                key: WriteCombination.Key(
-                    organization: event.organization.uuid,
-                    assertions: guardian.map { [$0.organizationEpoch, $0.platformEpoch] } ?? []),
-                values: values
+                key: guardian.map { [$0.platformEpoch] } ?? [], values: values
             ) { members in
-                forms[members.count - 1](members.flatMap { $0 } + guards)
+                forms[members.count - 1](members.flatMap { $0 } + common)
             })
         switch try await writeLane.execute(member) {
         case .rows(let rows): return !rows.isEmpty

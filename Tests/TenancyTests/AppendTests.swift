@@ -78,4 +78,60 @@ import Testing
         #expect(try await stored(refused, in: organization) == 0)
         #expect(try await stored(free, in: organization) == 20)
     }
+
+    @Test("events of many organizations share statements, each under its own organization's wall and guard")
+    func organizations() async throws {
+        let database = try TestDatabase.open()
+        let organizations = OrganizationStore(database: database)
+        let platform = try await organizations.epoch(of: .platform) ?? 0
+        var attempts: [(event: OutboxEvent, guardian: EpochGuard, isTrue: Bool)] = []
+        for number in 0..<12 {
+            let organization = try await TestDatabase.freshOrganization().id
+            let epoch = try #require(try await organizations.epoch(of: organization))
+            for _ in 0..<5 {
+                let isTrue = number % 3 > 0
+                let guardian = EpochGuard(
+                    organization: organization, organizationEpoch: isTrue ? epoch : epoch - 1, platformEpoch: platform)
+                attempts.append((event(organization), guardian, isTrue))
+            }
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for attempt in attempts.shuffled() {
+                group.addTask {
+                    let isWritten = try await database.append(attempt.event, guardedBy: attempt.guardian)
+                    #expect(isWritten == attempt.isTrue)
+                }
+            }
+            try await group.waitForAll()
+        }
+        for attempt in attempts {
+            let found = try await stored([attempt.event], in: attempt.event.organization)
+            #expect(found == (attempt.isTrue ? 1 : 0))
+        }
+    }
+
+    @Test("T-22 the outbox takes a row under its own organization's setting alone, and shows no other's (design 6)")
+    func wall() async throws {
+        let database = try TestDatabase.open()
+        let own = try await TestDatabase.freshOrganization().id
+        let other = try await TestDatabase.freshOrganization().id
+        #expect(try await database.append(event(other)))
+        #expect(try await database.append(event(own)))
+        let seen = try await database.read(own, "SELECT DISTINCT organization_id FROM audit_outbox") {
+            try $0.decode("organization_id", as: UUID.self)
+        }
+        #expect(Set(seen).isSubset(of: [own.uuid]))
+        await #expect(throws: PostgresError.self) {
+            try await database.transaction(own) { try await $0.query(event(other).insertion) }
+        }
+        // Made for the first of two rows only, the setting keeps out the second and with it both.
+        let both: SQL = """
+            INSERT INTO audit_outbox (organization_id, id, type, time, outcome, severity, actor_id, target_id, leaf_prefix,
+                leaf_suffix, disclosures)
+            SELECT made.id, gen_random_uuid(), 'x', now(), 'success', 1, '-', '-', '', '', '{}'
+              FROM (VALUES (\(own)), (\(other))) AS made (id)
+             WHERE made.id <> \(own) OR set_config('app.organization_id', made.id::text, true) <> ''
+            """
+        await #expect(throws: PostgresError.self) { try await database.transaction(own) { try await $0.query(both) } }
+    }
 }
