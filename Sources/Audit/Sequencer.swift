@@ -7,9 +7,9 @@ import Synchronization
 /// Moves events from the outbox into each organization's log and gives them their sequence numbers.
 ///
 /// Organizations are spread over 16 shards. A session advisory lock per shard selects one worker, however many
-/// processes run; the others wait for it as stand-bys. One statement takes up to 2,000 rows of a shard, of many
-/// organizations, oldest first, and is a transaction of its own: it deletes them, appends them and advances the heads,
-/// or does nothing. Should two workers ever believe to hold one shard, the guard on the heads lets only one of them
+/// processes run; the others wait for it as stand-bys. One statement takes up to 2,000 rows of all shards a worker has, each
+/// shard's oldest first, and is a transaction of its own: it deletes them, appends them and advances the heads, or does
+/// nothing. Should two workers ever believe to hold one shard, the guard on the heads lets only one of them
 /// commit.
 ///
 /// It takes whatever is visible rather than advancing a cursor, so an event that commits late is sequenced late and
@@ -92,24 +92,47 @@ package final class Sequencer: Service {
                 held.insert(try row.decode("shard", as: Int.self))
             }
             // A statement of its own, so that its snapshot is younger than the locks.
-            let pending = try await survey(connection, holding: held, newest: newest)
+            let pending = try await survey(connection, holding: held, newest: newest).filter(held.contains)
             var taken = 0
-            var isBehind = false
-            for shard in pending where held.contains(shard) {
-                guard let row = try await connection.query(Self.batch(of: shard)).first else { continue }
-                let events = try row.decode("events", as: Int.self)
-                taken += events
-                isBehind = isBehind || events == Self.batchSize
-                newest = [newest, try row.decode("newest", as: Date?.self)].compactMap { $0 }.max()
-                state.withLock { status in
-                    status.sequenced += events
-                    status.batches += events > 0 ? 1 : 0
-                }
+            if !pending.isEmpty {
+                let done = try await sequence(pending, on: connection)
+                taken = done.events
+                newest = [newest, done.newest].compactMap { $0 }.max()
             }
-            if isBehind { continue }
+            // Perhaps there is more.
+            if taken >= Self.batchSize { continue }
             pause = taken > 0 ? shortestPause : min(pause * 2, longestPause)
             try await Task.sleep(for: pause)
         }
+    }
+
+    /// Gives places to the oldest events of these shards, by one statement: most of what one costs with few events is being a
+    /// statement. What cannot be done together is done shard by shard, so that one cannot hold up the others for good.
+    private func sequence(
+        _ shards: [Int], on connection: PostgresConnection
+    ) async throws -> (events: Int, newest: Date?) {
+        // Any may be first, since the first ones may leave no room for the others.
+        let order = shards.shuffled()
+        do {
+            return try await take(order, on: connection)
+        } catch let error as PostgresError where error.sqlState != nil && order.count > 1 {
+            var all: (events: Int, newest: Date?) = (0, nil)
+            for shard in order {
+                let done = try await take([shard], on: connection)
+                all = (all.events + done.events, [all.newest, done.newest].compactMap { $0 }.max())
+            }
+            return all
+        }
+    }
+
+    private func take(_ shards: [Int], on connection: PostgresConnection) async throws -> (events: Int, newest: Date?) {
+        guard let row = try await connection.query(Self.batch(of: shards)).first else { return (0, nil) }
+        let events = try row.decode("events", as: Int.self)
+        state.withLock { status in
+            status.sequenced += events
+            status.batches += events > 0 ? 1 : 0
+        }
+        return (events, try row.decode("newest", as: Date?.self))
     }
 
     /// Looks at all shards, brings ``status`` up to date and watches the database's clock.
@@ -170,16 +193,19 @@ package final class Sequencer: Service {
           FROM generate_series(0, 15) AS s (shard)
         """
 
-    /// Sequences the oldest events of a shard, all or none.
+    /// Sequences the oldest events of each of these shards, at most 2,000 in all, all or none; where there are more, those
+    /// of the shards named first.
     ///
     /// One row: `events` taken and the `newest` of their times. Division by zero aborts the statement when a head is
     /// not where the snapshot showed it, that is when another worker was faster; so does a head that appears meanwhile.
-    package static func batch(of shard: Int) -> SQL {
+    package static func batch(of shards: [Int]) -> SQL {
         """
         WITH taken AS (
             DELETE FROM audit_outbox
              WHERE ctid = ANY (ARRAY(
-                       SELECT ctid FROM audit_outbox WHERE shard = \(shard) ORDER BY recorded_at, id LIMIT 2000))
+                       SELECT oldest.ctid FROM unnest(\(shards.map(String.init))::smallint[]) AS due (shard),
+                              LATERAL (SELECT ctid FROM audit_outbox o WHERE o.shard = due.shard
+                                        ORDER BY o.recorded_at, o.id LIMIT 2000) AS oldest LIMIT 2000))
             RETURNING organization_id, id, recorded_at, type, time, outcome, severity, actor_id, client_id, target_id,
                       leaf_prefix, leaf_suffix, disclosures
         ), numbered AS (

@@ -105,7 +105,7 @@ struct SequencerTests {
                     for _ in 0..<2 {
                         group.addTask {
                             do {
-                                try await pool.withConnection { _ = try await $0.query(Sequencer.batch(of: 7)) }
+                                try await pool.withConnection { _ = try await $0.query(Sequencer.batch(of: [7])) }
                             } catch {
                                 let state = (error as? PostgresError)?.sqlState
                                 #expect(["22012", "23505", "40P01"].contains(state), "\(error)")
@@ -115,7 +115,7 @@ struct SequencerTests {
                 }
             }
             while try await !database.drained(organizations, within: .milliseconds(1)) {
-                _ = try await pool.withConnection { try await $0.query(Sequencer.batch(of: 7)) }
+                _ = try await pool.withConnection { try await $0.query(Sequencer.batch(of: [7])) }
             }
             await pool.shutdown()
             for organization in organizations {
