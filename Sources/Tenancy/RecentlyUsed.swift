@@ -1,7 +1,8 @@
 /// A bounded dictionary that forgets what was not used lately.
 ///
 /// Two generations: when the young one is half of the capacity it becomes the old one, and what the old one held and
-/// nobody asked for is dropped. Constant time, no links between entries.
+/// nobody asked for is dropped. Constant time, no links between entries. So what is among the last `capacity / 2` different
+/// keys asked for is always there.
 package struct RecentlyUsed<Key: Hashable, Value> {
     private var young: [Key: Value] = [:]
     private var old: [Key: Value] = [:]

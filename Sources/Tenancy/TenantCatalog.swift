@@ -15,7 +15,7 @@ package final class TenantCatalog: Sendable {
         package var pollInterval: Duration = .milliseconds(250)
         package var trustInterval: Duration = .milliseconds(750)
         package var organizations = 20_000
-        package var clients = 100_000
+        package var clients = 200_000
 
         package init() {}
     }
@@ -47,10 +47,17 @@ package final class TenantCatalog: Sendable {
         let registry: OrganizationID
         let url: String
     }
-    private struct CachedClient {
+    /// An object, so that places that are free hold no room for one.
+    private final class CachedClient: Sendable {
         let client: Client
         let epoch: Int64
         let readAt: Date
+
+        init(_ client: Client, epoch: Int64, readAt: Date) {
+            self.client = client
+            self.epoch = epoch
+            self.readAt = readAt
+        }
 
         /// Administrators' changes move the epoch. An unused registration and a metadata document also change without one,
         /// since strangers could otherwise make everybody read everything anew: they are believed for a second.
@@ -200,7 +207,7 @@ package final class TenantCatalog: Sendable {
     package func remember(_ client: Client, in registry: TenantSnapshot, at now: Date) {
         let key = ClientKey(registry: registry.organization.id, client: client.id)
         state.withLock {
-            $0.clients.insert(CachedClient(client: client, epoch: registry.epoch, readAt: now), for: key)
+            $0.clients.insert(CachedClient(client, epoch: registry.epoch, readAt: now), for: key)
         }
     }
 
