@@ -130,6 +130,37 @@ import Testing
     }
 
     @Test(
+        "a shared resource stays changeable when an organization whose issuer it accepts is deleted (§3.1)",
+        .tags(.admin))
+    func sharedResourceOfDeleted() async throws {
+        try await AdminServer.run { server in
+            let gone = try await server.organization()
+            let other = try await server.organization()
+            let issuers = #""accepted_issuers":["platform","\#(gone.id)"]"#
+            let made = try await server.done(
+                .post, "/v1/resources",
+                #"{"uri":"https://\#(gone.slug).example/mcp","name":"S","scopes":["read"],\#(issuers)}"#)
+            let path = "/v1/resources/\(made["id"])"
+            #expect(try await server.call(.delete, gone.path, headers: [.ifMatch: "*"]).status == 200)
+
+            let renamed = try await server.done(.patch, path, #"{"name":"T","algorithm":"EdDSA"}"#)
+            #expect(renamed["name"] == "T" && renamed.json["accepted_issuers"]?.strings?.count == 2)
+            #expect(try await server.call(.patch, path, "{\(issuers)}").status == 200)
+            // Named anew, it is none.
+            try await server.done(.patch, path, #"{"accepted_issuers":["platform","\#(other.id)"]}"#)
+            let refused = try await server.call(.patch, path, "{\(issuers)}")
+            #expect(refused.status == 422 && refused.pointers == ["/accepted_issuers"])
+            let created = try await server.call(
+                .post, "/v1/resources",
+                #"{"uri":"https://\#(other.slug).example/mcp","name":"S","scopes":["read"],\#(issuers)}"#)
+            #expect(created.status == 422 && created.pointers == ["/accepted_issuers"])
+            #expect(
+                try await server.done(.get, path).json["accepted_issuers"]?.strings?.sorted()
+                    == ["platform", other.id].sorted())
+        }
+    }
+
+    @Test(
         "a key's private half may follow its public one, and moves with its owner to another resource (§3.6)",
         .tags(.admin))
     func keys() async throws {

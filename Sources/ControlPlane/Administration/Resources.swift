@@ -66,7 +66,7 @@ extension Administration {
         checks.resource(resource)
         checks.require(
             !isOwn(uri, of: administrator), "/uri", "reserved", "This is an address of this server's own.")
-        try await checkIssuers(of: resource, &checks)
+        try await checkIssuers(of: resource, beyond: [], &checks)
         try checks.finish()
         try checkRoom(try await resources.all(of: owner).count, below: Self.mostResources, for: "resources")
         let done = try await insert(resource, by: administrator)
@@ -109,7 +109,7 @@ extension Administration {
             try checkWidening(from: old.acceptedIssuers, to: wanted.acceptedIssuers, by: administrator)
             var checks = FieldChecks()
             checks.resource(wanted)
-            try await checkIssuers(of: wanted, &checks)
+            try await checkIssuers(of: wanted, beyond: old.acceptedIssuers, &checks)
             checks.require(
                 !old.dedicatedKey || wanted.algorithm == old.algorithm, "/algorithm", "fixed",
                 "This resource has a key of its own, which decides the algorithm.")
@@ -219,9 +219,12 @@ extension Administration {
         }
     }
 
-    private func checkIssuers(of resource: Resource, _ checks: inout FieldChecks) async throws {
+    /// - Parameter known: those accepted before; an organization that was deleted since keeps nobody from other changes.
+    private func checkIssuers(
+        of resource: Resource, beyond known: [OrganizationID], _ checks: inout FieldChecks
+    ) async throws {
         guard resource.isShared else { return }
-        for issuer in resource.acceptedIssuers where issuer != .platform {
+        for issuer in resource.acceptedIssuers where issuer != .platform && !known.contains(issuer) {
             if try await organizations.find(issuer).map({ $0.status != .deleted }) != true {
                 checks.add(.unknown("/accepted_issuers"))
             }

@@ -59,7 +59,7 @@ extension Administration {
         by administrator: Administrator, since asked: ContinuousClock.Instant = .now
     ) async throws {
         guard try await !signingKeys.all(of: issuer).canSign(with: algorithm, for: purpose),
-            let owner = try await organizations.find(issuer)
+            let owner = try await organizations.find(issuer), owner.status != .deleted
         else { return }
         // The moment it is there, which with RSA may be long after it was asked for: its age tells who knows it by now.
         let key = try await newSigningKey(
