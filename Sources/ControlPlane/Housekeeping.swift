@@ -6,7 +6,7 @@ package import Tenancy
 
 /// Removes what time has made worthless: sealed successors whose grace is over, registrations that nobody used,
 /// assertions that ended, replies kept for who repeats a request, what became of long work, and organizations that were
-/// deleted long enough ago.
+/// deleted long enough ago. And it makes the signing keys that a resource still lacks.
 ///
 /// Each minute it looks after the grants whose refresh tokens this node rotated; each hour, and at start, after
 /// all of them, for what other nodes left behind. Nothing depends on it being punctual: what is over is refused by its own
@@ -28,6 +28,7 @@ package final class Housekeeping: Service {
     private let idempotency: IdempotencyStore
     private let operations: OperationStore
     private let erasure: OrganizationErasure
+    private let administration: Administration
     private let clock: WallClock
     private let logger: Logger
     /// Grants that this node rotated, and when last: their sealed successors will have to be erased.
@@ -35,7 +36,9 @@ package final class Housekeeping: Service {
     /// Beyond so many of one organization the hourly round does it.
     private static let mostRotated = 100_000
 
-    package init(database: TenantDatabase, clock: WallClock, logger: Logger) {
+    package init(administration: Administration, clock: WallClock, logger: Logger) {
+        let database = administration.database
+        self.administration = administration
         organizations = OrganizationStore(database: database)
         grants = GrantStore(database: database)
         clients = ClientStore(database: database)
@@ -64,6 +67,7 @@ package final class Housekeeping: Service {
                 do {
                     if minute % Self.minutesBetweenRounds == 0 {
                         try await self.cleanAll()
+                        try await self.makeMissingKeys()
                     } else {
                         try await self.eraseExpected()
                     }
@@ -106,6 +110,12 @@ package final class Housekeeping: Service {
         try await each(.deleted) { organization in
             if try await !erasure.run(on: organization, at: clock.now()) { try await clean(organization) }
         }
+    }
+
+    /// What registering a resource could not finish: a node may end between a commit and the keys that follow it.
+    private func makeMissingKeys() async throws {
+        try await administration.makeMissingKeys(of: .platform, at: clock.now())
+        try await each(.present) { try await administration.makeMissingKeys(of: $0, at: clock.now()) }
     }
 
     private func each(

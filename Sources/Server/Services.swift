@@ -66,7 +66,7 @@ struct Services {
         administration = Administration(
             database: database, catalog: catalog, secrets: secrets, settings: settings, random: random, logger: logger)
 
-        housekeeping = Housekeeping(database: database, clock: clock, logger: logger)
+        housekeeping = Housekeeping(administration: administration, clock: clock, logger: logger)
         operations = OperationWorker(database: database, clock: clock, random: random, logger: logger)
 
         let issuers = IssuerDirectory(catalog: catalog, publicURL: configuration.publicURL)

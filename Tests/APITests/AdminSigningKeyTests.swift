@@ -212,7 +212,8 @@ import Testing
                     }
             }
             // Each answer came after its errand had begun; when another may begin, all of them are done.
-            let issuer = RSAWork.Wanted(purpose: .access, issuer: try #require(OrganizationID(tenant.id)))
+            let issuer = RSAWork.Wanted(
+                algorithm: .rs256, purpose: .access, issuer: try #require(OrganizationID(tenant.id)))
             var isDone = RSAWork.begin(issuer)
             for _ in 0..<200 where !isDone {
                 try await Task.sleep(for: .milliseconds(50))
@@ -221,6 +222,56 @@ import Testing
             #expect(isDone)
             if isDone { RSAWork.end(issuer) }
             #expect(try await made() == ["active"])
+        }
+    }
+    private static func keys(
+        _ server: AdminServer, _ tenant: AdminServer.Tenant, _ algorithm: SigningAlgorithm
+    ) async throws -> Set<String> {
+        Set(
+            try await server.done(.get, "\(tenant.path)/signing-keys", key: tenant.key).rows
+                .filter { $0["algorithm"]?.string == algorithm.rawValue && $0["status"]?.string == "active" }
+                .compactMap { $0["purpose"]?.string })
+    }
+
+    @Test("F-18 a resource whose keys cannot be made just now is registered all the same, and gets them", .tags(.admin))
+    func keysFollow() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let database = server.administration.database
+            let id = try #require(OrganizationID(tenant.id))
+            // Somebody holds the organization's keys for longer than anybody waits for them.
+            try await database.transaction(id) { transaction in
+                _ = try await server.administration.signingKeys.hold(of: id, in: transaction)
+                let made = try await server.call(
+                    .post, "\(tenant.path)/resources",
+                    #"{"uri":"https://\#(tenant.slug).example/x","name":"X","scopes":["read"],"algorithm":"EdDSA"}"#,
+                    key: tenant.key)
+                #expect(made.status == 201)
+                #expect(try await Self.keys(server, tenant, .eddsa).isEmpty)
+            }
+            var found: Set<String> = []
+            for _ in 0..<200 where found.count < 2 {
+                try await Task.sleep(for: .milliseconds(100))
+                found = try await Self.keys(server, tenant, .eddsa)
+            }
+            #expect(found == ["access", "programmatic"])
+        }
+    }
+
+    @Test("F-18 a resource that was registered by a node which ended then gets its keys by housekeeping", .tags(.admin))
+    func keysOfEndedNode() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let id = try #require(OrganizationID(tenant.id))
+            let resource = Resource(
+                id: ResourceID.make(at: Date(), .system), owner: id, uri: "https://\(tenant.slug).example/x", name: "X",
+                scopes: [], scopeImplications: [:], algorithm: .eddsa, accessTokenLifetimeSeconds: 600,
+                acceptedIssuers: [id], listed: false, tenantUnaware: false, dedicatedKey: false, status: .active,
+                version: 1, createdAt: Date(), updatedAt: Date())
+            _ = try await server.administration.insert(resource, by: Administrator(system: "test", now: Date()))
+            #expect(try await Self.keys(server, tenant, .eddsa).isEmpty)
+            for _ in 0..<2 { try await server.administration.makeMissingKeys(of: id, at: Date()) }
+            #expect(try await Self.keys(server, tenant, .eddsa) == ["access", "programmatic"])
         }
     }
 }

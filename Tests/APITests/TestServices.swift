@@ -94,7 +94,7 @@ struct TestServices: Sendable {
             tokens: TokenIssuance(
                 issuers: issuers, authentication: authentication, transactions: transactions,
                 devices: devices, verifier: verifier, idTokenKeys: idTokenKeys, database: database, refusals: refusals,
-                housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
+                housekeeping: Housekeeping(administration: administration, clock: .system, logger: logger),
                 remembered: RememberedGrants(capacity: 100), random: .system),
             pushed: PushedAuthorization(flow: flow, authentication: authentication),
             proofs: proofs,

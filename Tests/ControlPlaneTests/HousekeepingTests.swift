@@ -30,7 +30,13 @@ import Testing
                 organization, "SELECT count(*) AS left FROM idempotency_key WHERE organization_id = \(organization)"
             ) { try $0.decode("left", as: Int.self) }.first ?? 0
         }
-        let housekeeping = Housekeeping(database: database, clock: .system, logger: Logger(label: "test"))
+        let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let administration = Administration(
+            database: database,
+            catalog: TenantCatalog(database: database, secrets: TestDatabase.secrets, logger: logger),
+            secrets: TestDatabase.secrets, settings: AdministrationSettings(publicURL: "https://as.example"),
+            logger: logger)
+        let housekeeping = Housekeeping(administration: administration, clock: .system, logger: logger)
         // Somebody holds the first one's row for longer than anybody waits for it.
         try await database.transaction(first) { transaction in
             try await transaction.query(

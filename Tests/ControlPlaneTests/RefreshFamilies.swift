@@ -75,7 +75,7 @@ struct RefreshFamilies: Sendable {
             verifier: AccessTokenVerifier(issuers: issuers, database: database),
             idTokenKeys: IDTokenKeys(administration: administration, issuers: issuers), database: database,
             refusals: refusals,
-            housekeeping: Housekeeping(database: database, clock: .system, logger: logger),
+            housekeeping: Housekeeping(administration: administration, clock: .system, logger: logger),
             remembered: RememberedGrants(capacity: remembers ? 10_000 : 0), random: .system)
     }
 

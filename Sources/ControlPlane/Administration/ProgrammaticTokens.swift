@@ -261,7 +261,7 @@ extension Administration {
         let issuer = order.issuer.id
         let asked = ContinuousClock.now
         if order.resource.algorithm == .rs256 {
-            makeRSAKeyLater(for: .programmatic, of: issuer, by: administrator)
+            makeKeyLater(.rs256, for: .programmatic, of: issuer, by: administrator)
         } else {
             try await makeMissingKey(order.resource.algorithm, for: .programmatic, of: issuer, by: administrator)
         }

@@ -1,4 +1,5 @@
 import Dispatch
+import Keys
 import Synchronization
 import Tenancy
 
@@ -14,15 +15,16 @@ enum RSAWork {
     /// How many there may be, the one under way and those that wait; more are turned away at once.
     private static let mostErrands = 8
 
-    /// An RSA key that an issuer should have.
+    /// A key that an issuer should have.
     struct Wanted: Hashable, Sendable {
+        let algorithm: SigningAlgorithm
         let purpose: SigningKeyRecord.Purpose
         let issuer: OrganizationID
     }
 
     private static let wanted = Mutex<Set<Wanted>>([])
 
-    /// Whether somebody may begin to see to it that an issuer has an RSA key; not while somebody else does.
+    /// Whether somebody may begin to see to it that an issuer has a key; not while somebody else does.
     static func begin(_ key: Wanted) -> Bool {
         wanted.withLock { $0.insert(key).inserted }
     }

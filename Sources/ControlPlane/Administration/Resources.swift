@@ -70,7 +70,7 @@ extension Administration {
         try checks.finish()
         try checkRoom(try await resources.all(of: owner).count, below: Self.mostResources, for: "resources")
         let done = try await insert(resource, by: administrator)
-        try await ensureSigningKeys(for: resource, by: administrator)
+        await ensureSigningKeys(for: resource, by: administrator)
         return done
     }
 
@@ -119,7 +119,7 @@ extension Administration {
             try checks.finish()
             return try await replace(old, by: wanted, as: .resourceUpdated, administrator) { $0 }
         }
-        try await ensureSigningKeys(for: done.value, by: administrator)
+        await ensureSigningKeys(for: done.value, by: administrator)
         return done
     }
 

@@ -16,24 +16,39 @@ extension Administration {
     /// Makes sure that every issuer accepted for the resource can sign for it.
     ///
     /// RSA keys are made behind the request's back, since one takes up to a second; until then the resource issues nothing.
-    /// Those for programmatic tokens wait until somebody wants such a token: most organizations never do.
-    func ensureSigningKeys(for resource: Resource, by administrator: Administrator) async throws {
+    /// Those for programmatic tokens wait until somebody wants such a token: most organizations never do. The resource is
+    /// committed by now, so a key that cannot be made just now fails nothing: it is tried again, and at last by
+    /// ``makeMissingKeys(of:at:)``.
+    func ensureSigningKeys(for resource: Resource, by administrator: Administrator) async {
         guard !resource.dedicatedKey, !administrator.terms.isDryRun else { return }
         for issuer in resource.acceptedIssuers {
-            if resource.algorithm == .rs256 {
-                makeRSAKeyLater(for: .access, of: issuer, by: administrator)
-            } else {
-                try await makeMissingKey(resource.algorithm, for: .access, of: issuer, by: administrator)
-                try await makeMissingKey(resource.algorithm, for: .programmatic, of: issuer, by: administrator)
+            guard resource.algorithm != .rs256 else {
+                makeKeyLater(.rs256, for: .access, of: issuer, by: administrator)
+                continue
+            }
+            for purpose in [SigningKeyRecord.Purpose.access, .programmatic] {
+                do {
+                    try await makeMissingKey(resource.algorithm, for: purpose, of: issuer, by: administrator)
+                } catch {
+                    makeKeyLater(resource.algorithm, for: purpose, of: issuer, by: administrator)
+                }
             }
         }
     }
 
-    /// Makes an RSA key that an issuer lacks, behind the back of whoever needs it.
-    func makeRSAKeyLater(
-        for purpose: SigningKeyRecord.Purpose, of issuer: OrganizationID, by administrator: Administrator
+    /// Makes the keys that an organization's resources still lack: whoever registered them was interrupted.
+    func makeMissingKeys(of owner: OrganizationID, at now: Date) async throws {
+        for resource in try await resources.all(of: owner) {
+            await ensureSigningKeys(for: resource, by: Administrator(system: "housekeeping", now: now))
+        }
+    }
+
+    /// Makes a key that an issuer lacks, behind the back of whoever needs it.
+    func makeKeyLater(
+        _ algorithm: SigningAlgorithm, for purpose: SigningKeyRecord.Purpose, of issuer: OrganizationID,
+        by administrator: Administrator
     ) {
-        let wanted = RSAWork.Wanted(purpose: purpose, issuer: issuer)
+        let wanted = RSAWork.Wanted(algorithm: algorithm, purpose: purpose, issuer: issuer)
         guard RSAWork.begin(wanted) else { return }
         let asked = ContinuousClock.now
         Task.detached {
@@ -41,15 +56,18 @@ extension Administration {
             // Patient, since nobody asks again: a minute is far longer than the line can be.
             for _ in 0..<30 {
                 do {
-                    return try await makeMissingKey(.rs256, for: purpose, of: issuer, by: administrator, since: asked)
+                    return try await makeMissingKey(
+                        algorithm, for: purpose, of: issuer, by: administrator, since: asked)
                 } catch AdminError.unavailable(let delay) {
                     try? await Task.sleep(for: delay)
+                } catch  where error.isStoreFailure {
+                    try? await Task.sleep(for: .seconds(2))
                 } catch {
                     return logger.error(
                         "signing key not made", metadata: ["error": .string(String(reflecting: error))])
                 }
             }
-            logger.error("signing key not made", metadata: ["error": "too many RSA keys are being made"])
+            logger.error("signing key not made", metadata: ["error": "too many are being made, or the store is away"])
         }
     }
 

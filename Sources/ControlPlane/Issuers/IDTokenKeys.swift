@@ -25,8 +25,8 @@ package struct IDTokenKeys: Sendable {
     /// Begins to make the issuer's key if it has none.
     func prepare(for issuer: Issuer, at now: Date) {
         guard issuer.idTokenKey == nil else { return }
-        administration.makeRSAKeyLater(
-            for: .idToken, of: issuer.id, by: Administrator(system: "id_token_keys", now: now))
+        administration.makeKeyLater(
+            .rs256, for: .idToken, of: issuer.id, by: Administrator(system: "id_token_keys", now: now))
     }
 
     /// The key that signs now, as soon as there is one.
