@@ -31,6 +31,23 @@ import Testing
         }
     }
 
+    /// A client that registered itself.
+    private static func register(
+        _ server: AdminServer, in registry: OrganizationID = .platform, expiresAt: Date? = nil
+    ) async throws -> Client {
+        let now = Date()
+        let client = Client(
+            id: ClientID.make(at: now, .system), registry: registry, kind: .dynamic, name: "ChatGPT",
+            redirectURIs: ["https://chatgpt.example/cb"], grantTypes: ["authorization_code"], responseTypes: ["code"],
+            authenticationMethod: .none, applicationType: nil, scopeCeiling: nil, clientURI: nil, logoURI: nil,
+            policyURI: nil, tosURI: nil, documentURL: nil, secretDigest: nil, registrationTokenDigest: nil,
+            status: .active, expiresAt: expiresAt, version: 1, createdAt: now, updatedAt: now)
+        try await server.administration.database.transaction(registry) { transaction in
+            try await server.administration.clients.insert(client, in: transaction)
+        }
+        return client
+    }
+
     /// A connection, with consent, of the furnished user with a client of a registry.
     private static func connect(
         _ server: AdminServer, _ tenant: AdminServer.Tenant, _ ids: [String: String],
@@ -41,15 +58,7 @@ import Testing
         else { throw AdminServer.Unexpected("no ids") }
         let now = Date()
         let administration = server.administration
-        let client = Client(
-            id: ClientID.make(at: now, .system), registry: registry, kind: .dynamic, name: "ChatGPT",
-            redirectURIs: ["https://chatgpt.example/cb"], grantTypes: ["authorization_code"], responseTypes: ["code"],
-            authenticationMethod: .none, applicationType: nil, scopeCeiling: nil, clientURI: nil, logoURI: nil,
-            policyURI: nil, tosURI: nil, documentURL: nil, secretDigest: nil, registrationTokenDigest: nil,
-            status: .active, expiresAt: nil, version: 1, createdAt: now, updatedAt: now)
-        try await administration.database.transaction(registry) { transaction in
-            try await administration.clients.insert(client, in: transaction)
-        }
+        let client = try await register(server, in: registry)
         let grant = GrantID.make(at: now, .system)
         try await administration.database.transaction(organization) { transaction in
             _ = try await administration.clients.admit(
@@ -69,6 +78,34 @@ import Testing
                 """)
         }
         return (client.id, grant)
+    }
+
+    @Test("an approved client does not end by itself, and one that cannot be kept is not approved (§3.5)", .tags(.admin))
+    func approvedClientsStay() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let client = try await Self.register(server, expiresAt: Date() + 3_600)
+            let clients = server.administration.clients
+            let path = "\(tenant.path)/client-approvals"
+            @Sendable func approve(_ query: String = "") async throws -> Int {
+                try await server.call(.post, path + query, #"{"client_id":"\#(client.id)"}"#, key: tenant.key).status
+            }
+            // Somebody holds the registration for longer than anybody waits for it.
+            try await server.administration.database.transaction(.platform) { transaction in
+                _ = try await transaction.query(
+                    """
+                    SELECT id FROM client WHERE organization_id = \(OrganizationID.platform) AND id = \(client.id)
+                    FOR UPDATE
+                    """)
+                #expect(try await approve() == 503)
+            }
+            #expect(try await server.done(.get, path, key: tenant.key).rows.isEmpty)
+            #expect(try await approve("?dry_run=true") == 201)
+            #expect(try await clients.find(client.id, in: .platform)?.expiresAt != nil)
+            #expect(try await approve() == 201)
+            let kept = try await clients.find(client.id, in: .platform)
+            #expect(kept != nil && kept?.expiresAt == nil)
+        }
     }
 
     @Test(

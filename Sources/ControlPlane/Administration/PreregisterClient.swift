@@ -47,7 +47,14 @@ extension Administration {
         else { throw AdminError.invalid([.unknown("/client_id")]) }
         if let digest, let document = client.document { try Self.check(digest, of: document) }
         let wanted = ClientAdmission(of: client, status: .active, at: administrator.now)
-        let done = try await administer(organization, by: administrator) { transaction in
+        // What somebody decided about does not go by itself any more. Its registry may be another's, so this is another
+        // transaction, and comes first: better a registration too many than an approval of what is gone.
+        if client.expiresAt != nil, !administrator.terms.isDryRun,
+            try await clients.admission(of: client.id, by: organization) == nil
+        {
+            try await clients.keep(client.id, in: client.registry)
+        }
+        return try await administer(organization, by: administrator) { transaction in
             let standing = try await clients.admit(wanted, by: organization, in: transaction)
             guard standing.isNew else {
                 throw AdminError.conflict("The organization has met this client: decide about it by :approve or :deny.")
@@ -57,11 +64,6 @@ extension Administration {
                 changes: .between([:], ["status": .string(wanted.status.rawValue)]), client: client.wireID,
                 isCached: false)
         }
-        // What somebody decided about does not go by itself any more.
-        if client.expiresAt != nil, !administrator.terms.isDryRun {
-            try await clients.keep(client.id, in: client.registry)
-        }
-        return done
     }
 
     private func client(
