@@ -26,14 +26,15 @@ package struct AccessHistoryStore: Sendable {
     /// - Returns: nil when the organization was not there.
     package func rules(of organization: OrganizationID, at moment: Date) async throws -> AccessRules? {
         guard let own = try await self.organization(organization, at: moment) else { return nil }
-        async let registered = clients(of: organization, at: moment)
+        async let registered = clients(of: organization, for: organization, at: moment)
         async let resources = resources(of: organization, at: moment)
         async let shared = self.resources(of: .platform, at: moment)
         async let admitted = admittedResources(of: organization, at: moment)
         async let policy = ScopePolicyStore(database: database).read(organization, at: moment)
         let admissions = try await admissions(of: organization, at: moment)
         let met = admissions.filter { $0.registry != organization }
-        let platform = try await clients(of: .platform, among: met.map(\.client), at: moment)
+        let platform = try await clients(
+            of: .platform, among: met.map(\.client), for: organization, at: moment)
         return AccessRules(
             status: own.status, settings: own.settings, clients: try await registered + platform,
             admissions: Dictionary(uniqueKeysWithValues: admissions.map { ($0.client, $0.status) }),
@@ -64,12 +65,12 @@ package struct AccessHistoryStore: Sendable {
 
     /// - Parameter some: those of these ids; nil: all of the registry.
     private func clients(
-        of registry: OrganizationID, among some: [ClientID]? = nil, at moment: Date
+        of registry: OrganizationID, among some: [ClientID]? = nil, for asker: OrganizationID, at moment: Date
     ) async throws -> [Client] {
         if let some, some.isEmpty { return [] }
         let ids = some?.map { $0.uuid.historyKey }
         return try await database.search(
-            registry,
+            registry, for: asker,
             """
             SELECT h.id::uuid AS id, h.organization_id, h.valid_from, r.kind, r.status, r.scope_ceiling, r.redirect_uris,
                    r.document_url, r.preregistered

@@ -27,11 +27,14 @@ package struct TenantDatabase: Sendable {
     /// A pinned connection for one SELECT that may look at many rows: whatever its caller chose to ask, it holds nobody up
     /// but other searches, and of those its own organization's first.
     ///
+    /// - Parameter asker: whose search it is, where it looks at what belongs to somebody else: the platform's rows are
+    ///   everybody's to read, and its turn is not.
     /// - Throws: `overloaded` when others search too.
     package func search<Value>(
-        _ organization: OrganizationID, _ statement: SQL, as decode: (Row) throws -> Value
+        _ organization: OrganizationID, for asker: OrganizationID? = nil, _ statement: SQL,
+        as decode: (Row) throws -> Value
     ) async throws -> [Value] {
-        try await turns.take(for: organization) {
+        try await turns.take(for: asker ?? organization) {
             try await pool.transaction(settings: setting(organization)) { transaction in
                 try await transaction.query(statement)
             }

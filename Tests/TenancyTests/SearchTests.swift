@@ -47,6 +47,51 @@ import Testing
         #expect(ends.all.count == 6 && ends.all.last == "greedy")
     }
 
+    @Test("RL-03 F-12 what an organization's review reads of the platform's clients takes no turn of the platform's")
+    func ofThePlatform() async throws {
+        let database = try TestDatabase.open()
+        let organization = try await TestDatabase.freshOrganization().id
+        let clients = ClientStore(database: database)
+        let client = try await platformClient(clients)
+        try await database.transaction(organization) { transaction in
+            _ = try await clients.admit(
+                ClientAdmission(client: client, registry: .platform, status: .active, createdAt: Date()),
+                by: organization, in: transaction)
+        }
+        let ends = Ends()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<4 {
+                group.addTask {
+                    _ = try await database.search(.platform, "SELECT pg_sleep(0.41)") { _ in }
+                    ends.add("platform")
+                }
+            }
+            let running: SQL = """
+                SELECT 1 AS one FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(0.41)%'
+                """
+            while try await database.read(organization, running, as: { _ in }).isEmpty { await Task.yield() }
+            group.addTask {
+                let rules = try await AccessHistoryStore(database: database).rules(of: organization, at: Date() + 1)
+                #expect(rules?.clients.contains { $0.id == client } == true)
+                ends.add("review")
+            }
+            try await group.waitForAll()
+        }
+        #expect(ends.all.count == 5 && ends.all.last == "platform")
+    }
+
+    private func platformClient(_ clients: ClientStore) async throws -> ClientID {
+        let now = Date()
+        let client = Client(
+            id: ClientID.make(at: now, .system), registry: .platform, kind: .dynamic, name: "C",
+            redirectURIs: ["https://client.example/cb"], grantTypes: ["authorization_code"], responseTypes: ["code"],
+            authenticationMethod: .none, applicationType: nil, scopeCeiling: nil, clientURI: nil, logoURI: nil,
+            policyURI: nil, tosURI: nil, documentURL: nil, secretDigest: nil, registrationTokenDigest: nil,
+            status: .active, expiresAt: nil, version: 1, createdAt: now, updatedAt: now)
+        try await clients.database.transaction(.platform) { try await clients.insert(client, in: $0) }
+        return client.id
+    }
+
     @Test("F-12 whoever gets no turn in time is told so, and the turn goes on to the next")
     func patience() async throws {
         let turns = SearchTurns(most: 1, patience: .milliseconds(100))
