@@ -1,4 +1,5 @@
 package import Foundation
+import Keys
 
 /// What a directory says of a person (RFC 7643 §4.1), as far as it is kept.
 package struct DirectoryPerson: Sendable, Equatable {
@@ -67,6 +68,17 @@ package struct DirectoryUser: Sendable, Equatable {
         self.version = version
         self.createdAt = createdAt
         self.updatedAt = updatedAt
+    }
+}
+
+extension DirectoryUser {
+    /// Tells this state from every other that the directory saw: what is written of a user, and the groups they are in,
+    /// which are a part of them there (RFC 7643 §4.1.2) and change without the user being written. A number that means
+    /// nothing else.
+    package var tag: Int64 {
+        guard !groups.isEmpty else { return version }
+        let state = "\(version)" + groups.map { "\n\($0.id) \($0.name)" }.joined()
+        return Int64(sha256(state).prefix(7).reduce(1) { $0 << 8 | UInt64($1) })
     }
 }
 

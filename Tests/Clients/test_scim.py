@@ -170,6 +170,33 @@ def test_versions(acme):
     assert again.headers["etag"] == 'W/"v2"' and "audit-event" not in again.headers
 
 
+def test_versions_with_groups(acme):
+    """SC-10: the groups of a user are a part of them: whoever joins, leaves or has one renamed is another version, which
+    conditions are about."""
+    user, other = acme.user(), acme.user()
+    path, group = f"/Users/{user['id']}", acme.group(members=[{"value": other["id"]}])
+    members = {"op": "add", "path": "members", "value": [{"value": user["id"]}]}
+    rename = {"op": "replace", "path": "displayName", "value": str(uuid.uuid4())}
+    leave = {"op": "remove", "path": f'members[value eq "{user["id"]}"]'}
+    seen = [user["meta"]["version"]]
+    for operation in (members, rename, leave):
+        assert acme.patch(f"/Groups/{group['id']}", operation).status_code in (200, 204)
+        reply = acme.send("GET", path, headers={"if-none-match": seen[-1]})
+        assert reply.status_code == 200 and reply.headers["etag"] == reply.json()["meta"]["version"]
+        assert acme.send("GET", path, headers={"if-none-match": reply.headers["etag"]}).status_code == 304
+        seen.append(reply.headers["etag"])
+    assert len({*seen[:3]}) == 3 and seen[3] == seen[0]
+    # Conditions are about the same; its own change says which version it made.
+    assert acme.patch(f"/Groups/{group['id']}", members).status_code in (200, 204)
+    change = {"op": "replace", "path": "displayName", "value": "New"}
+    refused(acme.patch(path, change, headers={"if-match": seen[0]}), 412)
+    refused(acme.send("DELETE", path, headers={"if-match": seen[0]}), 412)
+    now = acme.send("GET", path).headers["etag"]
+    done = acme.patch(path, change, headers={"if-match": now})
+    assert done.status_code == 200 and done.headers["etag"] != now
+    assert acme.send("GET", path).headers["etag"] == done.headers["etag"]
+
+
 @pytest.mark.parametrize("operation, expected", [
     ({"op": "Add", "path": "displayName", "value": "Ada"}, {"displayName": "Ada"}),
     ({"op": "replace", "path": f"{USER}:name.givenName", "value": "Ada"}, {"name": {"familyName": "Old",
@@ -498,7 +525,8 @@ def test_bulk(acme, evidence):
     group = acme.http.get(team["location"]).json()
     assert sorted(m["value"] for m in group["members"]) == sorted(users)
     seen = acme.http.get(one["location"])
-    assert seen.headers["etag"] == one["version"] and seen.json()["userName"] == names[0]
+    # They joined the team after they were made.
+    assert one["version"] == 'W/"v1"' != seen.headers["etag"] and seen.json()["userName"] == names[0]
     types = [event["type"] for event in evidence.of(reply, acme.organization)]
     assert sorted(types) == ["group.created", "user.created", "user.created"]
 
@@ -512,7 +540,8 @@ def test_bulk(acme, evidence):
             "schemas": [USER], "userName": name, "displayName": "Put"}}, new_user("new", name),
         {"method": "PATCH", "path": f"/Groups/{acme.groups[-1]}", "data": {"schemas": [PATCH], "Operations": [
             {"op": "add", "path": "members", "value": [{"value": "bulkId:new"}]}]}},
-        {"method": "DELETE", "path": f"/Users/{users[1]}", "version": two["version"]})
+        {"method": "DELETE", "path": f"/Users/{users[1]}",
+         "version": acme.http.get(two["location"]).headers["etag"]})
     assert done(reply) == [("PUT", None, "200"), ("POST", "new", "201"), ("PATCH", None, "200"), ("DELETE", None, "204")]
     new = reply.json()["Operations"][1]["location"]
     acme.users.append(new.rsplit("/", 1)[1])

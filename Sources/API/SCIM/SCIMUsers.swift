@@ -39,17 +39,17 @@ struct SCIMUsersEndpoint: Sendable {
             DirectoryPerson(body).named, in: call.organization, by: call.administrator)
         let user = made.value
         return call.reply(
-            json(user, call, projection), .created, version: user.version, location: location(of: user, call),
+            json(user, call, projection), .created, version: user.tag, location: location(of: user, call),
             event: made.event)
     }
 
     func get(_ call: SCIMCall) async throws -> Response {
         let projection = try call.query().projection
         let user = try await administration.directoryUser(call.id(), of: call.organization)
-        guard !call.has(version: user.version) else {
-            return Response(status: .notModified, headers: [.eTag: SCIMCall.tag(user.version)])
+        guard !call.has(version: user.tag) else {
+            return Response(status: .notModified, headers: [.eTag: SCIMCall.tag(user.tag)])
         }
-        return call.reply(json(user, call, projection), version: user.version)
+        return call.reply(json(user, call, projection), version: user.tag)
     }
 
     /// What is not said is gone afterwards (RFC 7644 §3.5.1); whoever is kept out stays so unless told otherwise.
@@ -89,7 +89,7 @@ struct SCIMUsersEndpoint: Sendable {
         let projection = try call.query().projection
         let done = try await administration.updateUser(
             call.id(), if: call.condition(), in: call.organization, by: call.administrator, change)
-        return call.reply(json(done.value, call, projection), version: done.value.version, event: done.event)
+        return call.reply(json(done.value, call, projection), version: done.value.tag, event: done.event)
     }
 
     func delete(_ call: SCIMCall) async throws -> Response {
@@ -121,7 +121,7 @@ struct SCIMUsersEndpoint: Sendable {
             }
             if shown.shows("meta") {
                 json.meta(
-                    "User", created: user.createdAt, modified: user.updatedAt, version: user.version,
+                    "User", created: user.createdAt, modified: user.updatedAt, version: user.tag,
                     location: location(of: user, call))
             }
         }

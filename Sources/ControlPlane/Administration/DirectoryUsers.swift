@@ -48,7 +48,7 @@ extension Administration {
     ) async throws -> Administered<DirectoryUser> {
         try await retryingLostUpdates(condition) {
             let old = try await directoryUser(id, of: organization)
-            try condition.check(old.version)
+            try condition.check(old.tag)
             let person = try change(old)
             guard person != old.person else { return Administered(value: old, event: nil) }
             let email = try checked(person)
@@ -115,7 +115,7 @@ extension Administration {
     ) async throws -> Administered<DirectoryUser> {
         try await retryingLostUpdates(condition) {
             let old = try await directoryUser(id, of: organization)
-            try condition.check(old.version)
+            try condition.check(old.tag)
             return try await administer(organization, by: administrator) { transaction in
                 let left = try await keepingAnOwner(of: organization, transaction) {
                     try await directory.remove(
