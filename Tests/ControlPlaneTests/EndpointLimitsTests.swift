@@ -336,7 +336,7 @@ struct EndpointLimitsTests {
                     presented: presented, request: scene.request(from: source), at: scene.now)
                 do {
                     _ = try await scene.limits.admit(call)
-                    if !isValid { try await scene.limits.refused(call) }
+                    if !isValid { try await scene.limits.refused(call, because: .invalidCredential) }
                     return isValid ? nil : "refused"
                 } catch AdminError.rateLimited(let state) {
                     return state.limit.rawValue
@@ -352,6 +352,52 @@ struct EndpointLimitsTests {
             for _ in 0..<50 { _ = await call(third, isValid: false, from: "203.0.113.9") }
             #expect(await call(third, isValid: false, from: "203.0.113.9") == "failures_client")
             #expect(await scene.admitted(of: 9) { _ in await call(third) } == 5)
+        }
+    }
+
+    @Test("RL-03 who needs a nonce, or was proven, failed at nothing; what a nameless call took is given back")
+    func refusedAdministrators() async throws {
+        try await scene { scene in
+            let organization = Self.acme
+            let credential = AdminCredential(
+                organization: organization, key: AdminKeyID.make(at: Date(), .system), .system
+            ).secret.revealed
+            func call(_ error: AdminError?) async -> String? {
+                let call = EndpointLimits.AdminCall(
+                    presented: credential, request: scene.request(from: "192.0.2.1"), at: scene.now)
+                do {
+                    _ = try await scene.limits.admit(call)
+                    if let error { try await scene.limits.refused(call, because: error) }
+                    return nil
+                } catch AdminError.rateLimited(let state) {
+                    return state.limit.rawValue
+                } catch {
+                    return "\(error)"
+                }
+            }
+            let nonce = AdminError.proofRefused(code: "use_dpop_nonce", nonce: "n")
+            for _ in 0..<100 { #expect(await call(nonce) == nil) }
+            // Whose sign-in is too old was proven: it takes from its own share, and is no guess.
+            #expect(await scene.admitted(of: 9) { _ in await call(.authenticationTooOld) } == 5)
+            #expect(await call(.authenticationTooOld) == "admin_key")
+        }
+    }
+
+    @Test("RL-03 what is as good as many calls counts as many, all or none")
+    func manyInOne() async throws {
+        try await scene { scene in
+            let credential = AdminCredential(
+                organization: Self.globex, key: AdminKeyID.make(at: Date(), .system), .system
+            ).secret.revealed
+            func admits(_ count: Int) async -> Bool {
+                let call = EndpointLimits.AdminCall(
+                    presented: credential, request: scene.request(from: "192.0.2.1"), at: scene.now)
+                return (try? await scene.limits.admit(call, taking: count)) != nil
+            }
+            #expect(await admits(4))
+            #expect(await !admits(2))
+            #expect(await admits(1))
+            #expect(await !admits(1))
         }
     }
 

@@ -29,12 +29,28 @@ struct LimitAdministrators: RouterMiddleware {
         do {
             let state = try await limits.admit(call)
             var response = try await next(request, context)
-            // The one answer that proves nobody.
-            if response.status == .unauthorized { try await limits.refused(call) }
-            if let state { response.headers.tell(state) }
+            if let state, response.headers[.rateLimit] == nil { response.headers.tell(state) }
             return response
         } catch let error as AdminError {
             return Problem(error).response(to: context.request.id)
+        }
+    }
+}
+
+/// Counts who could not be proven, before the refusal becomes an answer.
+struct CountAuthenticationFailures: RouterMiddleware {
+    let limits: EndpointLimits
+
+    func handle(
+        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch let error as AdminError {
+            let call = EndpointLimits.AdminCall(
+                presented: AuthenticateAdministrator.presented(in: request), request: context.request, at: context.now)
+            try await limits.refused(call, because: error)
+            throw error
         }
     }
 }

@@ -48,6 +48,7 @@ package struct AdminRoutes: Sendable {
         let group = router.group("v1")
             .add(middleware: LimitAdministrators(limits: limits))
             .add(middleware: AdminErrorMiddleware(metadata: metadata))
+            .add(middleware: CountAuthenticationFailures(limits: limits))
             .add(
                 middleware: AuthenticateAdministrator(
                     authentication: authentication, tokens: tokens, proofs: proofs, publicURL: publicURL)

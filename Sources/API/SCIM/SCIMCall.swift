@@ -48,7 +48,7 @@ struct AuthenticateDirectory: RouterMiddleware {
             context.administrator = try await authentication.authenticate(
                 presented.text, at: context.parameters.get("org") ?? "", request: context.request, at: context.now)
         } catch let error as AdminError {
-            if error == .unauthenticated || error == .invalidCredential { try await limits.refused(call) }
+            try await limits.refused(call, because: error)
             throw error
         }
         var response = try await next(request, context)

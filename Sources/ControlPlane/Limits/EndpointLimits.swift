@@ -278,10 +278,11 @@ extension EndpointLimits {
         }
     }
 
+    /// - Parameter count: how many calls it is as good as; nothing is taken unless there is room for all of them.
     /// - Returns: how the scarcest bucket stands, for `RateLimit`; nil where nothing is limited.
     /// - Throws: ``AdminError/rateLimited(_:)``.
-    package func admit(_ call: AdminCall) async throws -> RateLimitState? {
-        let verdict = await limiter.decide(call.demand(limiter.settings, taking: 1))
+    package func admit(_ call: AdminCall, taking count: Int = 1) async throws -> RateLimitState? {
+        let verdict = await limiter.decide(call.demand(limiter.settings, taking: count))
         guard let exceeded = verdict.exceeded else { return verdict.scarcest }
         // Whose key it is was not proven: the platform's log, as for keys that nobody has.
         try await refuse(
@@ -290,15 +291,24 @@ extension EndpointLimits {
         throw AdminError.rateLimited(exceeded)
     }
 
-    /// Keeps account of a call that proved no key.
+    /// Keeps account of a call that proved no credential: what it took is given back. Who only has to come with a nonce has
+    /// failed at nothing; every other refusal is of somebody who was proven.
     ///
-    /// - Throws: ``AdminError/rateLimited(_:)`` when there were too many.
-    package func refused(_ call: AdminCall) async throws(AdminError) {
-        var demand = call.demand(limiter.settings, taking: -1)
-        if let credential = call.credential {
-            demand.add(Self.wrongSecret, .failuresClient, of: credential, call.source)
+    /// - Throws: ``AdminError/rateLimited(_:)`` when there were too many failures.
+    package func refused(_ call: AdminCall, because error: AdminError) async throws(AdminError) {
+        let isFailure: Bool
+        switch error {
+        case .unauthenticated, .invalidCredential: isFailure = true
+        case .proofRefused(let code, _): isFailure = code != OAuthError.Code.useDPoPNonce.rawValue
+        default: return
         }
-        demand.add(1, .failuresSource, of: call.source)
+        var demand = call.demand(limiter.settings, taking: -1)
+        if isFailure {
+            if let credential = call.credential {
+                demand.add(Self.wrongSecret, .failuresClient, of: credential, call.source)
+            }
+            demand.add(1, .failuresSource, of: call.source)
+        }
         if let exceeded = await limiter.decide(demand, .each).exceeded { throw .rateLimited(exceeded) }
     }
 }
