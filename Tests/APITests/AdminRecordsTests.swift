@@ -80,7 +80,8 @@ import Testing
         return (client.id, grant)
     }
 
-    @Test("an approved client does not end by itself, and one that cannot be kept is not approved (§3.5)", .tags(.admin))
+    @Test(
+        "an approved client does not end by itself, and one that cannot be kept is not approved (§3.5)", .tags(.admin))
     func approvedClientsStay() async throws {
         try await AdminServer.run { server in
             let tenant = try await server.organization()

@@ -11,6 +11,7 @@ import resource
 import secrets
 import socket
 import time
+import uuid
 from collections import Counter
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ RATES = {
     "GATEHOUSE_RATE_USER_INFO_SOURCE": "20/10",
     "GATEHOUSE_RATE_ADMIN_KEY": "20/10",
     "GATEHOUSE_RATE_ADMIN_ORGANIZATION": "off",
+    "GATEHOUSE_RATE_SCIM_ORGANIZATION": "20/10",
     "GATEHOUSE_CONNECTION_TIMEOUT_SECONDS": "2",
     "GATEHOUSE_MAX_CONNECTIONS": "60",
 }
@@ -342,6 +344,33 @@ def test_admin_api(deployment, admin, client):
                 .status_code for _ in range(130)}
     assert statuses == {401, 429}
     assert call(keys[1]).status_code == 200
+
+
+def test_bulk_counts_each_operation(deployment, admin, client, evidence):
+    """RL-03, SC-11: a bulk request counts as much as its operations would alone; one that is too much does nothing."""
+    base = f"/v1/organizations/{deployment.organizations['globex']}/scim-tokens"
+    token = admin.post(base, {"name": "bulk"})
+    tag = uuid.uuid4().hex
+
+    def bulk(*operations):
+        return client.post("/scim/v2/globex/Bulk", headers={"authorization": f"Bearer {token['token']}"}, json={
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations})
+
+    try:
+        absent = [{"method": "DELETE", "path": f"/Users/usr_{'0' * 26}"}] * 12
+        reply = bulk(*absent)
+        assert reply.status_code == 200 and {one["status"] for one in reply.json()["Operations"]} == {"404"}, reply.text
+        name, numbers = fields(reply)
+        assert name == "scim_organization" and numbers["q"] == 20 and 8 <= numbers["r"] <= 12, numbers
+        reply = bulk(*[{"method": "POST", "path": "/Users", "bulkId": f"{number}", "data": {
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": f"{tag}-{number}"}}
+            for number in range(20)])
+        check_limited(reply, "scim_organization")
+        assert reply.headers["content-type"] == "application/scim+json" and reply.json()["status"] == "429"
+        assert evidence.sql(f"SELECT count(*) FROM \"user\" WHERE user_name LIKE '{tag}%'") == "0"
+        assert bulk(absent[0]).status_code == 200
+    finally:
+        admin.send("DELETE", f"{base}/{token['id']}", headers={"if-match": "*"})
 
 
 # ---- Failures ----------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import ControlPlane
 import HTTPTypes
 import Hummingbird
 import Keys
@@ -10,6 +11,7 @@ struct SCIMBulkEndpoint: Sendable {
 
     let users: SCIMUsersEndpoint
     let groups: SCIMGroupsEndpoint
+    let limits: EndpointLimits
 
     func run(_ call: SCIMCall) async throws -> Response {
         let body = try await call.body()
@@ -22,12 +24,26 @@ struct SCIMBulkEndpoint: Sendable {
         guard mostErrors ?? 1 > 0 else { throw SCIMObject.wrong("failOnErrors", "a positive integer") }
         var job = Job(call: call, endpoint: self, mostErrors: mostErrors)
         for element in elements { try job.add(BulkOperation(element)) }
+        let state = try await admit(elements.count, call)
         try await job.run()
-        return call.reply(
+        var response = call.reply(
             JSONWriter.object(capacity: 256 * elements.count + 128) { json in
                 json.strings("schemas", [Self.responseSchema])
                 json.raws("Operations", job.answers)
             })
+        if let state { response.headers.tell(state) }
+        return response
+    }
+
+    /// Each operation counts as the request it would be alone; the first was counted when this one came.
+    ///
+    /// - Throws: ``AdminError/rateLimited(_:)`` before anything is done.
+    private func admit(_ count: Int, _ call: SCIMCall) async throws -> RateLimitState? {
+        guard count > 1, let request = call.administrator.request else { return nil }
+        return try await limits.admit(
+            EndpointLimits.AdminCall(
+                directory: AuthenticateAdministrator.presented(in: call.request), request: request,
+                at: call.administrator.now), taking: count - 1)
     }
 
     /// What one operation does, by the endpoint that would have done it alone.

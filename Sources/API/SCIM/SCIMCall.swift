@@ -52,7 +52,7 @@ struct AuthenticateDirectory: RouterMiddleware {
             throw error
         }
         var response = try await next(request, context)
-        if let state { response.headers.tell(state) }
+        if let state, response.headers[.rateLimit] == nil { response.headers.tell(state) }
         return response
     }
 }

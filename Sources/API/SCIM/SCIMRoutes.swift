@@ -56,7 +56,7 @@ package struct SCIMRoutes: Sendable {
 
         on(.post, ".search", SCIMSearchEndpoint(users: users, groups: groups).search)
 
-        on(.post, "Bulk", SCIMBulkEndpoint(users: users, groups: groups).run)
+        on(.post, "Bulk", SCIMBulkEndpoint(users: users, groups: groups, limits: limits).run)
 
         // Whatever else there may be: SCIM's own 404, for whoever may ask at all.
         for method in [.get, .post, .put, .patch, .delete] as [HTTPRequest.Method] {
