@@ -178,6 +178,7 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     // What this server is, and how its pages look.
     browser.get("") { _, _ in pages.home() }
     router.get("assets/{file}", use: pages.stylesheet.get)
+    router.get("favicon.ico", use: Icon.get)
     let brands = BrandAssets(catalog: services.issuers.catalog, brandings: services.brandings)
     router.get("assets/brand/{organization}/{file}", use: brands.get)
 

@@ -208,6 +208,17 @@ import Testing
         }
     }
 
+    @Test("browsers find an icon where they look for one by themselves")
+    func icon() async throws {
+        try await TestServices.away.get().test { client in
+            let icon = try await client.execute(uri: "/favicon.ico", method: .get)
+            #expect(icon.status == .ok && icon.headers[.contentType] == "image/svg+xml")
+            #expect(icon.headers[.contentSecurityPolicy] == "default-src 'none'; sandbox")
+            #expect(icon.headers[.cacheControl] == "public, max-age=86400")
+            #expect(String(buffer: icon.body).hasPrefix("<svg xmlns="))
+        }
+    }
+
     @Test("BC-05 an invitation is remembered in a cookie that only this host and no script can read")
     func invitation() async throws {
         try await TestServices.away.get().test { client in

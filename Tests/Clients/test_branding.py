@@ -87,7 +87,8 @@ def test_branded_pages(deployment, look, http):
         assert not re.search(r"<(script|style|iframe|object|embed|base)\b", page.text, re.I)
         assert not re.search(r"<[^>]+\sstyle\s*=", page.text, re.I)
         (picture,) = re.findall(r'<img src="([^"]+)"', page.text)
-        sheets = re.findall(r'<link[^>]*href="([^"]+)"', page.text)
+        sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)"', page.text)
+        assert '<link rel="icon" href="/favicon.ico"' in page.text
         assert look["logo"]["url"] == deployment.stack.url + picture and len(sheets) == 2
     for node in deployment.node_urls:
         reply = http.get(node + picture)

@@ -63,11 +63,10 @@ def page(chromium):
         made.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
 
         def heard(message) -> None:
-            # Chromium remarks on the status of a page that refuses, and on there being no icon where pictures may be.
+            # Chromium remarks on the status of a page that refuses.
             missed = message.text.startswith("Failed to load resource: the server responded with a status of 4")
             about = message.location["url"]
-            if message.type in ("error", "warning") and not (
-                    missed and (about == made.url or urlsplit(about).path == "/favicon.ico")):
+            if message.type in ("error", "warning") and not (missed and about == made.url):
                 complaints.append(f"{made.url}: {message.text} ({about})")
 
         made.on("console", heard)

@@ -12,6 +12,8 @@ struct Pages: Sendable {
         let title: PageText
         let stylesheet: PageText
         let home: PageText
+        /// Only where the page may show pictures; browsers look for one by themselves there.
+        let icon: PageText?
         /// Whose page it is, where that is proven enough to look like theirs.
         let brand: BrandView?
         let page: Any
@@ -117,7 +119,8 @@ struct Pages: Sendable {
         let brand = organization.flatMap { BrandView($0, settings: settings, path: path) }
         let frame = Frame(
             title: PageText(problem == nil ? title : "Problem: \(title)"), stylesheet: PageText(path(stylesheet.path)),
-            home: PageText(path("")), brand: brand, page: view)
+            icon: brand?.logo.map { _ in PageText(path("favicon.ico")) }, home: PageText(path("")), brand: brand,
+            page: view)
         guard let html = library.render(frame, withTemplate: template) else {
             preconditionFailure("there is no template \(template)")
         }
@@ -173,6 +176,26 @@ struct Pages: Sendable {
 }
 
 /// The one stylesheet, at a path that changes with its content.
+/// The sign of this server in a browser's tab.
+enum Icon {
+    private static let bytes = ByteBuffer(
+        string: """
+            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path fill="#3b8f7d" \
+            d="M3 21V8l3-2V3h2v2h3V3h2v2h3V3h2v3l3 2v13h-6v-5a3 3 0 0 0-6 0v5z"/></svg>
+            """)
+
+    /// `GET P/favicon.ico`: what browsers ask for by themselves.
+    @Sendable static func get(_ request: Request, _ context: AppContext) -> Response {
+        Response(
+            status: .ok,
+            headers: [
+                .contentType: "image/svg+xml", .cacheControl: "public, max-age=86400",
+                .contentSecurityPolicy: "default-src 'none'; sandbox", .crossOriginResourcePolicy: "same-origin",
+            ],
+            body: ResponseBody(byteBuffer: bytes))
+    }
+}
+
 struct Stylesheet: Sendable {
     /// Without the leading slash.
     let path: String

@@ -10,6 +10,7 @@ extension Templates {
         <meta name="robots" content="noindex">
         <title>{{title}} · Gatehouse</title>
         <link rel="stylesheet" href="{{stylesheet}}">
+        {{#icon}}<link rel="icon" href="{{.}}" type="image/svg+xml">{{/icon}}
         {{#brand}}{{#stylesheet}}<link rel="stylesheet" href="{{.}}">{{/stylesheet}}{{/brand}}
         </head>
         <body>
