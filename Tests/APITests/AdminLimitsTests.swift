@@ -327,4 +327,81 @@ private final class ErrorLog: LogHandler {
             #expect(try await server.call(.patch, one, both, key: tenant.key).status == 403)
         }
     }
+    // MARK: As many as there may be
+
+    /// Rows like an organization's only one, so many more.
+    private static func copy(
+        _ count: Int, in table: String, changing changes: SQL = "'{}'", of organization: OrganizationID,
+        _ server: AdminServer
+    ) async throws {
+        let table = SQL.identifier(table)
+        try await server.administration.database.transaction(organization) { transaction in
+            _ = try await transaction.query(
+                """
+                INSERT INTO \(table) SELECT (jsonb_populate_record(
+                           r, jsonb_build_object('id', gen_random_uuid()) || \(changes)::jsonb)).*
+                  FROM \(table) r, generate_series(1, \(count)) n WHERE r.organization_id = \(organization)
+                """)
+        }
+    }
+
+    private static func count(_ table: String, of organization: OrganizationID, _ server: AdminServer) async throws
+        -> Int
+    {
+        try await server.administration.database.read(
+            organization,
+            "SELECT count(*) AS count FROM \(.identifier(table)) WHERE organization_id = \(organization)"
+        ) { try $0.decode("count", as: Int.self) }.first ?? 0
+    }
+
+    @Test("an organization has 1,000 resources and no more (§4)", .tags(.admin))
+    func mostResources() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let id = try #require(OrganizationID(tenant.id))
+            func add(_ name: String) async throws -> AdminServer.Reply {
+                try await server.call(
+                    .post, "\(tenant.path)/resources",
+                    #"{"uri":"https://\#(tenant.slug).example/\#(name)","name":"R","scopes":["read"]}"#,
+                    key: tenant.key)
+            }
+            #expect(try await add("first").status == 201)
+            try await Self.copy(
+                998, in: "resource", changing: "jsonb_build_object('uri', r.uri || n)", of: id, server)
+            #expect(try await add("thousandth").status == 201)
+            let refused = try await add("one-more")
+            #expect(refused.status == 409 && refused.text.contains("There are 1000 resources already"))
+            #expect(try await Self.count("resource", of: id, server) == 1_000)
+        }
+    }
+
+    @Test("an organization has 100 identity providers and trusted issuers together, and no more (§4)", .tags(.admin))
+    func mostProviders() async throws {
+        try await AdminServer.run { server in
+            let tenant = try await server.organization()
+            let id = try #require(OrganizationID(tenant.id))
+            func add(_ name: String) async throws -> AdminServer.Reply {
+                try await server.call(
+                    .post, "\(tenant.path)/identity-providers",
+                    #"{"kind":"stytch_consumer","name":"\#(name)","project_id":"project-test-\#(name)-\#(tenant.slug)","secret":"s-\#(tenant.slug)"}"#,
+                    key: tenant.key)
+            }
+            #expect(try await add("a").status == 201)
+            try await Self.copy(98, in: "identity_provider", of: id, server)
+            #expect(try await add("b").status == 201)
+            let refused = try await add("c")
+            #expect(refused.status == 409)
+            #expect(refused.text.contains("There are 100 identity providers and trusted issuers already"))
+            let client = try await server.done(
+                .post, "\(tenant.path)/clients",
+                #"{"name":"C","redirect_uris":["https://c.example/cb"],"grant_types":["authorization_code","urn:ietf:params:oauth:grant-type:jwt-bearer"]}"#,
+                key: tenant.key)["client_id"]
+            let issuer = try await server.call(
+                .post, "\(tenant.path)/trusted-issuers",
+                #"{"name":"I","issuer":"https://i.example","jwks_uri":"https://i.example/jwks","client_ids":["\#(client)"],"authoritative_domains":[]}"#,
+                key: tenant.key)
+            #expect(issuer.status == 409 && issuer.text.contains("There are 100 identity providers"))
+            #expect(try await Self.count("identity_provider", of: id, server) == 100)
+        }
+    }
 }
