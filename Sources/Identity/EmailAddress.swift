@@ -3,6 +3,9 @@
 /// ASCII only. Unicode has letters that become ASCII letters when case is dropped (the Kelvin sign becomes `k`), and an
 /// address that equals another only after such a step must never stand for its owner.
 package struct EmailAddress: Sendable, Hashable, CustomStringConvertible {
+    /// The longest there is (RFC 5321 §4.5.3.1.3).
+    package static let longest = 254
+
     package let local: String
     package let domain: String
 
@@ -10,7 +13,7 @@ package struct EmailAddress: Sendable, Hashable, CustomStringConvertible {
     ///   literals).
     package init?(_ text: String) {
         let bytes = Array(text.utf8).trimmed()
-        guard bytes.count <= 254, let mark = bytes.firstIndex(of: UInt8(ascii: "@")) else { return nil }
+        guard bytes.count <= Self.longest, let mark = bytes.firstIndex(of: UInt8(ascii: "@")) else { return nil }
         let local = bytes[..<mark]
         let labels = bytes[(mark + 1)...].split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         let atom = Set("!#$%&'*+-/=?^_`{|}~.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".utf8)

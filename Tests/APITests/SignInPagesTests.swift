@@ -72,6 +72,8 @@ import Testing
             ended: text)
     }
 
+    private static let request = Tenancy.RequestID.make(at: Date(), .system)
+
     private static func message(_ kind: MessagePage.Kind = .expired, wayBack: String? = nil) -> MessagePage {
         var page = MessagePage(
             kind: kind, title: "This page is no longer valid",
@@ -129,11 +131,13 @@ import Testing
             ("device-problem", pages.device(DevicePage(csrfToken: "csrf", problem: "No device waits with this code."))),
             ("start-device", pages.start(Self.start(Self.device, organization: Self.acme))),
             ("consent-device", pages.consent(Self.consent(Self.device, redirectTarget: nil))),
-            ("message-done", pages.message(.deviceConnected)),
-            ("message", pages.message(Self.message())),
+            ("message-done", pages.message(.deviceConnected, to: Self.request)),
+            ("message", pages.message(Self.message(), to: Self.request)),
             (
                 "message-back",
-                pages.message(Self.message(.badRequest, wayBack: "https://app.example/cb?error=invalid_scope"))
+                pages.message(
+                    Self.message(.badRequest, wayBack: "https://app.example/cb?error=invalid_scope"),
+                    to: Self.request)
             ),
             ("invited", pages.invited()),
             ("home", pages.home()),
@@ -244,7 +248,9 @@ import Testing
                     personalScopes: [text], withheld: [text], redirectTarget: "https://app.example",
                     staysConnected: true)),
             pages.connections(Self.connections(text)),
-            pages.message(MessagePage(kind: .refused, title: text, explanation: text, advice: text, errorCode: text)),
+            pages.message(
+                MessagePage(kind: .refused, title: text, explanation: text, advice: text, errorCode: text),
+                to: Self.request),
         ]
     }
 
@@ -303,10 +309,11 @@ import Testing
     @Test("BC-01 R-21 a way back is a link a person chooses, never one that runs")
     func wayBack() async throws {
         let pages = try pages()
-        let good = try await html(pages.message(Self.message(wayBack: "https://app.example/cb?error=x&state=y")))
+        let good = try await html(
+            pages.message(Self.message(wayBack: "https://app.example/cb?error=x&state=y"), to: Self.request))
         #expect(good.contains("href=\"https://app.example/cb?error=x&amp;state=y\""))
         for location in ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "vbscript:x", "/relative"] {
-            let text = try await html(pages.message(Self.message(wayBack: location)))
+            let text = try await html(pages.message(Self.message(wayBack: location), to: Self.request))
             #expect(!text.contains("Go back to <bdi>"), "\(location)")
         }
     }
@@ -327,7 +334,7 @@ import Testing
         #expect(
             policy(pages.consent(Self.consent(redirectTarget: "https://x; script-src *"))).contains(
                 "form-action 'self';"))
-        #expect(policy(pages.message(Self.message())).contains("form-action 'self';"))
+        #expect(policy(pages.message(Self.message(), to: Self.request)).contains("form-action 'self';"))
     }
 
     @Test("BC-05 cookies are __Host-, Secure, HttpOnly and SameSite=Lax over https, and plain only on loopback http")
@@ -363,15 +370,17 @@ import Testing
     func answers() throws {
         let answers = AuthorizationAnswers(
             pages: try pages(), cookies: BrowserCookies(isSecure: true), publicURL: "https://as.example")
-        let next = answers.response(to: AuthorizationReply(.code(Self.code())), posted: true)
+        let next = answers.response(to: AuthorizationReply(.code(Self.code())), of: Self.request, posted: true)
         #expect(next.status == .seeOther)
         #expect(next.headers[.location] == "https://as.example/signin/tx")
-        #expect(answers.response(to: AuthorizationReply(.code(Self.code()))).status == .ok)
+        #expect(answers.response(to: AuthorizationReply(.code(Self.code())), of: Self.request).status == .ok)
         #expect(
-            answers.response(to: AuthorizationReply(.code(Self.code(problem: "x"))), posted: true).status
-                == .unprocessableContent)
+            answers.response(
+                to: AuthorizationReply(.code(Self.code(problem: "x"))), of: Self.request, posted: true
+            ).status == .unprocessableContent)
         let redirect = answers.response(
-            to: AuthorizationReply(.redirect(ClientRedirect(location: "https://app.example/cb?code=x"))), posted: true)
+            to: AuthorizationReply(.redirect(ClientRedirect(location: "https://app.example/cb?code=x"))),
+            of: Self.request, posted: true)
         #expect(redirect.status == .seeOther)
         #expect(redirect.headers[.location] == "https://app.example/cb?code=x")
         #expect(redirect.headers[.referrerPolicy] == "no-referrer")
@@ -379,7 +388,17 @@ import Testing
         var reply = AuthorizationReply(.code(Self.code()))
         reply.setBinding = "b"
         reply.setSession = (OrganizationID.platform, "s", .seconds(5))
-        #expect(answers.response(to: reply, posted: true).headers[values: .setCookie].count == 2)
+        #expect(answers.response(to: reply, of: Self.request, posted: true).headers[values: .setCookie].count == 2)
+    }
+
+    @Test("error pages name their request, good news does not; an address that was refused is there to be mended")
+    func helpfulPages() async throws {
+        let pages = try pages()
+        let name = "mention request <code>\(Self.request)</code>"
+        #expect(try await html(pages.message(Self.message(), to: Self.request)).contains(name))
+        #expect(try await !html(pages.message(.deviceConnected, to: Self.request)).contains("mention request"))
+        let start = try await html(pages.start(Self.start(emailHint: #"a"><b>@x"#, problem: "No.")))
+        #expect(start.contains(#"value="a&quot;&gt;&lt;b&gt;@x""#))
     }
 
     /// Also writes the pages into the folder named by `GATEHOUSE_PAGE_DUMP`, to be looked at in a browser.

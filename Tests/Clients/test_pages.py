@@ -395,7 +395,22 @@ def test_addresses_that_are_none(deployment, browser, client):
                   "a" * 300 + "@acme.example", "alice@@acme.example", "alice@acme.example,gus@globex.example"):
         page = browser.get(deployment.platform.url_for(client))
         page = browser.send(page, email=typed, organization=None)
-        assert page.status_code == 422 and forms_of(page)[0].named("email"), typed
+        assert page.status_code == 422, typed
+        # What was typed is there to be mended, as text and no longer than an address.
+        assert forms_of(page)[0].named("email")[0].value == typed.replace("\r\n", "")[:254]
+        inert(page)
+
+
+def test_errors_name_their_request(deployment, client, http):
+    """Design 4.8: whoever is told of an error can tell an administrator which request it was."""
+    base = deployment.stack.url
+    for path in ("/signin/nothing", "/signin/invitation/x", "/oauth/authorize?client_id=nobody", "/oauth/authorize",
+                 f"/oauth/authorize?client_id={client}&redirect_uri=https://evil.example/cb", "/o/nobody/oauth/authorize"):
+        reply = http.get(base + path)
+        assert reply.status_code in (400, 404), path
+        if reply.headers["content-type"].startswith("text/html"):
+            assert f"mention request <code>{reply.headers['request-id']}</code>" in reply.text, path
+    assert "mention request" not in http.get(base).text
 
 
 def test_stranger(deployment, client, evidence):

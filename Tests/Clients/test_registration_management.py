@@ -370,10 +370,12 @@ def test_approval_of_documents(deployment, admin, evidence):
     admin.call("PATCH", path, {"settings": {"approval_required_for": ["metadata_document"]}})
     time.sleep(1)
     try:
-        with pytest.raises(PageError, match="403"):
+        with pytest.raises(PageError, match="403") as told:
             acme.code(alice, client_id)
         row = next(one for one in admin.list(f"{path}/client-approvals") if one.get("client_id") == client_id)
         assert row["status"] == "pending" and row["kind"] == "metadata_document"
+        assert f"{row['name']} is waiting for approval" in str(told.value)
+        assert f"{admin.get(path)['name']} approves new applications" in str(told.value)
         one = f"{path}/client-approvals/{row['id']}"
         assert admin.send("POST", f"{one}:approve").status_code == 422
         admin.post(f"{one}:approve", {"document_digest": row["document_digest"]})

@@ -1,3 +1,4 @@
+import Audit
 import ControlPlane
 import Hummingbird
 
@@ -19,7 +20,7 @@ struct AuthorizeEndpoint: Sendable {
         let reply = await flow.begin(
             AuthorizationParameters(form), at: context.issuer, from: answers.cookies.context(of: request),
             request: context.request, at: context.now)
-        return answers.response(to: reply)
+        return answers.response(to: reply, of: context.request.id)
     }
 }
 

@@ -1,6 +1,7 @@
 import ControlPlane
 import HTTPTypes
 import Hummingbird
+import Tenancy
 
 /// Turns what the flow decided into a page or a redirect, with its cookies.
 struct AuthorizationAnswers: Sendable {
@@ -10,8 +11,8 @@ struct AuthorizationAnswers: Sendable {
 
     /// - Parameter posted: after a POST the next page is fetched by GET, so that going back or reloading repeats nothing; a
     ///   page that tells of a problem comes at once (RFC 9700 §4.12 wants 303).
-    func response(to reply: AuthorizationReply, posted: Bool = false) -> Response {
-        var response = response(to: reply.step, posted: posted)
+    func response(to reply: AuthorizationReply, of request: Tenancy.RequestID, posted: Bool = false) -> Response {
+        var response = response(to: reply.step, of: request, posted: posted)
         if let binding = reply.setBinding { response.addCookie(cookies.settingBrowser(binding)) }
         if let session = reply.setSession {
             response.addCookie(
@@ -23,7 +24,7 @@ struct AuthorizationAnswers: Sendable {
         return response
     }
 
-    private func response(to step: AuthorizationStep, posted: Bool) -> Response {
+    private func response(to step: AuthorizationStep, of request: Tenancy.RequestID, posted: Bool) -> Response {
         switch step {
         case .start(let page): posted && page.problem == nil ? next(page.transaction) : pages.start(page)
         case .code(let page): posted && page.problem == nil ? next(page.transaction) : pages.code(page)
@@ -31,7 +32,7 @@ struct AuthorizationAnswers: Sendable {
         case .connections(let page): pages.connections(page)
         case .consent(let page): posted && page.problem == nil ? next(page.transaction) : pages.consent(page)
         case .redirect(let redirect): Self.seeOther(redirect.location)
-        case .message(let page): pages.message(page)
+        case .message(let page): pages.message(page, to: request)
         }
     }
 

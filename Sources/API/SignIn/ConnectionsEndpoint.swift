@@ -1,3 +1,4 @@
+import Audit
 import ControlPlane
 import Hummingbird
 
@@ -16,7 +17,7 @@ struct ConnectionsEndpoint: Sendable {
         let reply = await flow.connections(
             at: query["organization"], ended: query["ended"], from: answers.cookies.context(of: request),
             request: context.request, at: context.now)
-        return answers.response(to: reply)
+        return answers.response(to: reply, of: context.request.id)
     }
 
     @Sendable func end(_ request: Request, _ context: AppContext) async throws -> Response {
@@ -24,6 +25,6 @@ struct ConnectionsEndpoint: Sendable {
         let reply = await flow.endConnection(
             form["connection"] ?? "", at: form["organization"] ?? "", csrfToken: form["csrf_token"] ?? "",
             from: answers.cookies.context(of: request), request: context.request, at: context.now)
-        return answers.response(to: reply, posted: true)
+        return answers.response(to: reply, of: context.request.id, posted: true)
     }
 }

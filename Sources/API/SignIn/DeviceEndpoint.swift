@@ -1,3 +1,4 @@
+import Audit
 import ControlPlane
 import Hummingbird
 
@@ -12,7 +13,8 @@ struct DeviceEndpoint: Sendable {
     }
 
     @Sendable func ask(_ request: Request, _ context: AppContext) async throws -> Response {
-        answers.response(to: flow.askUserCode(from: answers.cookies.context(of: request)))
+        answers.response(
+            to: flow.askUserCode(from: answers.cookies.context(of: request)), of: context.request.id)
     }
 
     @Sendable func enter(_ request: Request, _ context: AppContext) async throws -> Response {
@@ -20,6 +22,6 @@ struct DeviceEndpoint: Sendable {
         let reply = await flow.enterUserCode(
             form["user_code"], csrfToken: form["csrf_token"] ?? "", from: answers.cookies.context(of: request),
             request: context.request, at: context.now)
-        return answers.response(to: reply, posted: true)
+        return answers.response(to: reply, of: context.request.id, posted: true)
     }
 }

@@ -182,15 +182,18 @@ struct MessageView: Sendable {
     let explanation: PageText
     let advice: PageText
     let errorCode: PageText?
+    /// By which an administrator finds in the log what happened; nil for good news.
+    let requestID: PageText?
     let wayBackHost: PageText?
     let wayBackLocation: PageText?
     let isGood: Bool
 
-    init(_ page: MessagePage) {
+    init(_ page: MessagePage, to request: Tenancy.RequestID) {
         heading = PageText(page.title)
         explanation = PageText(page.explanation)
         advice = PageText(page.advice)
         errorCode = page.errorCode.map { PageText($0) }
+        requestID = page.kind == .done ? nil : PageText(request.description)
         let wayBack = page.wayBack.flatMap { Self.isLink($0.location) ? $0 : nil }
         wayBackHost = wayBack.map { PageText($0.host) }
         wayBackLocation = wayBack.map { PageText($0.location) }
@@ -203,6 +206,7 @@ struct MessageView: Sendable {
         self.explanation = explanation
         self.advice = advice
         errorCode = nil
+        requestID = nil
         wayBackHost = nil
         wayBackLocation = nil
         isGood = true

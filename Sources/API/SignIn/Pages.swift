@@ -4,6 +4,7 @@ import Hummingbird
 import Keys
 import Mustache
 import NIOCore
+import Tenancy
 
 /// Renders pages, and gives each the headers that keep others out of it (RFC 9700 §4.16, RFC 6749 §10.13).
 struct Pages: Sendable {
@@ -11,9 +12,9 @@ struct Pages: Sendable {
     private struct Frame {
         let title: PageText
         let stylesheet: PageText
-        let home: PageText
         /// Only where the page may show pictures; browsers look for one by themselves there.
         let icon: PageText?
+        let home: PageText
         /// Whose page it is, where that is proven enough to look like theirs.
         let brand: BrandView?
         let page: Any
@@ -66,7 +67,7 @@ struct Pages: Sendable {
             sendsFormTo: page.redirectTarget.flatMap(Self.formAction(_:)), for: page.organization)
     }
 
-    func message(_ page: MessagePage) -> Response {
+    func message(_ page: MessagePage, to request: Tenancy.RequestID) -> Response {
         let status: HTTPResponse.Status =
             switch page.kind {
             case .done: .ok
@@ -74,11 +75,11 @@ struct Pages: Sendable {
             case .refused: .forbidden
             case .unavailable: .serviceUnavailable
             }
-        return message(page, status: status)
+        return message(page, status: status, to: request)
     }
 
-    func message(_ page: MessagePage, status: HTTPResponse.Status) -> Response {
-        var response = respond("message", MessageView(page), title: page.title, status: status)
+    func message(_ page: MessagePage, status: HTTPResponse.Status, to request: Tenancy.RequestID) -> Response {
+        var response = respond("message", MessageView(page, to: request), title: page.title, status: status)
         if page.kind == .unavailable { response.headers[.retryAfter] = "5" }
         return response
     }
@@ -175,7 +176,6 @@ struct Pages: Sendable {
     }
 }
 
-/// The one stylesheet, at a path that changes with its content.
 /// The sign of this server in a browser's tab.
 enum Icon {
     private static let bytes = ByteBuffer(
@@ -196,6 +196,7 @@ enum Icon {
     }
 }
 
+/// The one stylesheet, at a path that changes with its content.
 struct Stylesheet: Sendable {
     /// Without the leading slash.
     let path: String

@@ -1,3 +1,4 @@
+import Audit
 import ControlPlane
 import HTTPTypes
 import Hummingbird
@@ -20,7 +21,7 @@ struct SignInEndpoint: Sendable {
         let reply = await flow.show(
             try context.parameters.require("transaction"), from: answers.cookies.context(of: request),
             request: context.request, at: context.now)
-        return answers.response(to: reply)
+        return answers.response(to: reply, of: context.request.id)
     }
 
     /// Page one. An address typed in means: sign in with it; none means: go on as who is signed in.
@@ -31,7 +32,7 @@ struct SignInEndpoint: Sendable {
             organization: form["organization"], email: form["email"],
             useSession: form["action"] != "other_account" && form["email"] == nil,
             from: answers.cookies.context(of: request), request: context.request, at: context.now)
-        return answers.response(to: reply, posted: true)
+        return answers.response(to: reply, of: context.request.id, posted: true)
     }
 
     @Sendable func verify(_ request: Request, _ context: AppContext) async throws -> Response {
@@ -40,7 +41,7 @@ struct SignInEndpoint: Sendable {
             try context.parameters.require("transaction"), csrfToken: form["csrf_token"] ?? "", code: form["code"],
             resend: form["action"] == "resend", from: answers.cookies.context(of: request), request: context.request,
             at: context.now)
-        return answers.response(to: reply, posted: true)
+        return answers.response(to: reply, of: context.request.id, posted: true)
     }
 
     /// Page two. Only the word `allow` allows.
@@ -50,7 +51,7 @@ struct SignInEndpoint: Sendable {
             try context.parameters.require("transaction"), csrfToken: form["csrf_token"] ?? "",
             allow: form["decision"] == "allow" && !form.repeated.contains("decision"),
             from: answers.cookies.context(of: request), request: context.request, at: context.now)
-        return answers.response(to: reply, posted: true)
+        return answers.response(to: reply, of: context.request.id, posted: true)
     }
 
     /// Remembers an invitation in this browser. Whether it is good shows only at sign-in, to the person it was meant for.
@@ -60,7 +61,7 @@ struct SignInEndpoint: Sendable {
                 MessagePage(
                     kind: .badRequest, title: "This invitation link is not complete",
                     explanation: "A part of the address is missing or changed.",
-                    advice: "Open the link from the mail again, or copy all of it."))
+                    advice: "Open the link from the mail again, or copy all of it."), to: context.request.id)
         }
         var response = answers.pages.invited()
         response.headers[.setCookie] = answers.cookies.settingInvitation(

@@ -90,7 +90,7 @@ extension AuthorizationFlow {
         try await refuse(
             .authorizeDenied, in: id, reason: status == .pending ? reason : "client_denied",
             actor: .user(session.user, session: session.id.description), client: client.wireID, visit)
-        throw Refusal.page(status == .pending ? .clientPending : .clientDenied)
+        throw Refusal.page(status == .pending ? .pending(client, at: organization) : .clientDenied)
     }
 
     /// Why the organization's policy keeps a client out that made itself known.

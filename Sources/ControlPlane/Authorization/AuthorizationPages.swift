@@ -1,5 +1,6 @@
 import Audit
 import Foundation
+import Identity
 import Tenancy
 
 extension AuthorizationFlow {
@@ -73,14 +74,19 @@ extension AuthorizationFlow {
     }
 
     /// The page of the stage that a transaction is in.
+    ///
+    /// - Parameter typed: the address that was refused, to be mended rather than typed again.
     func page(
-        of held: AuthorizationTransactionStore.Held, problem: String? = nil, _ visit: Visit
+        of held: AuthorizationTransactionStore.Held, problem: String? = nil, typed: String? = nil, _ visit: Visit
     ) async throws -> AuthorizationStep {
-        guard held.transaction.asked != nil else { return try await connectionsSignIn(held, problem: problem) }
+        let typed = typed.map { String($0.prefix(EmailAddress.longest)) }
+        guard held.transaction.asked != nil else {
+            return try await connectionsSignIn(held, problem: problem, typed: typed)
+        }
         let scene = try await scene(held, visit)
         switch held.transaction.stage {
         case .start:
-            return .start(try await startPage(scene, problem: problem, visit))
+            return .start(try await startPage(scene, problem: problem, typed: typed, visit))
         case .code(let pending):
             return .code(try await codePage(pending, scene, problem: problem))
         case .consent(let person):
@@ -92,7 +98,9 @@ extension AuthorizationFlow {
         }
     }
 
-    private func startPage(_ scene: Scene, problem: String?, _ visit: Visit) async throws -> StartPage {
+    private func startPage(
+        _ scene: Scene, problem: String?, typed: String?, _ visit: Visit
+    ) async throws -> StartPage {
         let transaction = scene.transaction
         var organization: PageOrganization?
         var account: String?
@@ -106,7 +114,7 @@ extension AuthorizationFlow {
             transaction: scene.held.handle, csrfToken: transaction.csrfToken, client: scene.requesting,
             resourceName: scene.resource.name, resourceURI: scene.resource.uri, organization: organization,
             signedInAs: account, choices: organization == nil ? try await choices(for: scene, visit) : [],
-            emailHint: transaction.loginHint, problem: problem)
+            emailHint: typed ?? transaction.loginHint, problem: problem)
     }
 
     /// The organizations in which this browser has a live session and that may use the resource.

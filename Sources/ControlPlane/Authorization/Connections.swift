@@ -99,7 +99,7 @@ extension AuthorizationFlow {
 
     /// The page of a sign-in that no client asked for.
     func connectionsSignIn(
-        _ held: AuthorizationTransactionStore.Held, problem: String?
+        _ held: AuthorizationTransactionStore.Held, problem: String?, typed: String?
     ) async throws -> AuthorizationStep {
         let transaction = held.transaction
         switch transaction.stage {
@@ -107,8 +107,8 @@ extension AuthorizationFlow {
             return .start(
                 StartPage(
                     transaction: held.handle, csrfToken: transaction.csrfToken, client: nil, resourceName: nil,
-                    resourceURI: nil, organization: nil, signedInAs: nil, choices: [], emailHint: nil, problem: problem)
-            )
+                    resourceURI: nil, organization: nil, signedInAs: nil, choices: [], emailHint: typed,
+                    problem: problem))
         case .code(let pending):
             return .code(
                 CodePage(

@@ -159,7 +159,9 @@ extension AuthorizationFlow {
             for event in events { try await transaction.query(event.insertion) }
             return admission.status
         }
-        guard status == .active else { throw Refusal.page(status == .pending ? .clientPending : .clientDenied) }
+        guard status == .active else {
+            throw Refusal.page(status == .pending ? .pending(client, at: organization) : .clientDenied)
+        }
     }
 
     /// The document of a client changed since the organization last trusted it, and a person trusts it now. What others

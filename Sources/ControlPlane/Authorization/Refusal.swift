@@ -82,11 +82,16 @@ extension MessagePage {
         explanation: "Your account in this organization is disabled.",
         advice: "Ask an administrator of your organization.", errorCode: "access_denied")
 
-    static let clientPending = MessagePage(
-        kind: .refused, title: "This application is waiting for approval",
-        explanation:
-            "Your organization approves new applications before anyone may connect with them. Yours has been asked for.",
-        advice: "Ask an administrator to approve it, then connect again.", errorCode: "access_denied")
+    /// For somebody who signed in, and was shown both names before.
+    static func pending(_ client: Client, at organization: TenantSnapshot) -> MessagePage {
+        let name = PageOrganization(organization).name
+        return MessagePage(
+            kind: .refused, title: "\(client.name) is waiting for approval",
+            explanation:
+                "\(name) approves new applications before anyone may connect with them. This one has been asked for.",
+            advice: "Ask an administrator of \(name) to approve \(client.name), then connect again.",
+            errorCode: "access_denied")
+    }
 
     static let clientDenied = MessagePage(
         kind: .refused, title: "Your organization does not allow this application",

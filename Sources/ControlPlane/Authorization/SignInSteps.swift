@@ -29,9 +29,11 @@ extension AuthorizationFlow {
         {
             return try await goOn(as: session, in: chosen, held, visit)
         }
+        let entered = email
         guard let email = email.flatMap(EmailAddress.init)?.description else {
             let problem = "Enter your work e-mail address, such as name@example.com."
-            return AuthorizationReply(try await page(of: held.with(stage: .start), problem: problem, visit))
+            return AuthorizationReply(
+                try await page(of: held.with(stage: .start), problem: problem, typed: entered, visit))
         }
         let shown = transaction.organization == nil ? typed ?? mailDomain(of: email) ?? email : nil
         let pending = AuthorizationTransaction.PendingCode(
@@ -108,7 +110,9 @@ extension AuthorizationFlow {
             } catch let error as SignInError {
                 if case .refused = error {
                     let problem = "Enter your work e-mail address, such as name@example.com."
-                    return AuthorizationReply(try await page(of: counted.with(stage: .start), problem: problem, visit))
+                    return AuthorizationReply(
+                        try await page(
+                            of: counted.with(stage: .start), problem: problem, typed: pending.email, visit))
                 }
                 try await fail(error, in: organization, pending, counted, visit)
             }

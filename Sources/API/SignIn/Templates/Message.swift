@@ -11,9 +11,9 @@ extension Templates {
         {{#wayBackLocation}}
         <p><a class="button secondary" href="{{.}}" rel="noreferrer">Go back to <bdi>{{wayBackHost}}</bdi></a></p>
         {{/wayBackLocation}}
-        {{#errorCode}}
-        <p class="foot">For developers: <code>{{.}}</code></p>
-        {{/errorCode}}
+        {{#requestID}}
+        <p class="foot">{{#errorCode}}For developers: <code>{{.}}</code>. {{/errorCode}}If you ask somebody for help, mention request <code>{{.}}</code>.</p>
+        {{/requestID}}
         {{/page}}
         {{/content}}
         {{/layout}}
