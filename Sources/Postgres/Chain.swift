@@ -47,6 +47,8 @@ enum LinkWork<Ticket: Sendable>: Sendable {
     case chains([Chain<Ticket>])
     /// Nothing now. The lane wakes the link when there is something, or the link asks again after its next outcome.
     case none
+    /// The same, but the link asks again after that time at the latest.
+    case later(Duration)
     /// Close this connection and open another.
     case disconnect
 }

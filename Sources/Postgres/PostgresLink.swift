@@ -66,14 +66,16 @@ final class LinkControl: Sendable {
     func threadBegan() { ended.store(false, ordering: .releasing) }
     func threadEnded() { ended.store(true, ordering: .releasing) }
 
-    /// Waits for a wake-up, for `socket` to be ready, or for the time to pass; -1 waits for ever.
-    func wait(socket: Int32 = -1, writable: Bool = false, milliseconds: Int32) -> (socketIsReady: Bool, isWoken: Bool) {
+    /// Waits for a wake-up, for `socket` to be ready, or for the time to pass; nil waits for ever.
+    func wait(socket: Int32 = -1, writable: Bool = false, _ limit: Duration?) -> (socketIsReady: Bool, isWoken: Bool) {
         let interest = Int16(POLLIN) | (writable ? Int16(POLLOUT) : 0)
         var descriptors = (
             pollfd(fd: socket, events: interest, revents: 0), pollfd(fd: event, events: Int16(POLLIN), revents: 0)
         )
         let ready = withUnsafeMutableBytes(of: &descriptors) { bytes in
-            poll(bytes.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, milliseconds)
+            // Rounded up: who waits for a moment is not to ask before it.
+            let milliseconds = limit.map { Int32(max(0, ($0 + .nanoseconds(999_999)).milliseconds)) } ?? -1
+            return poll(bytes.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, milliseconds)
         }
         guard ready > 0 else { return (false, false) }
         if descriptors.1.revents != 0 {
@@ -96,8 +98,8 @@ struct PostgresLink<Lane: LinkLane> {
     let meter: LaneMeter
     let logger: Logger
 
-    /// How often waiters in flight are looked at, in milliseconds.
-    private static var tick: Int32 { 100 }
+    /// How often waiters in flight are looked at.
+    private static var tick: Duration { .milliseconds(100) }
 
     /// Runs until the control says stop.
     func run() {
@@ -169,12 +171,19 @@ struct PostgresLink<Lane: LinkLane> {
         pipeline.send(.pipeline([.statement(profile.setUp)]), ticket: nil, patience: .seconds(2))
 
         while !pipeline.isBroken, !isDisconnected, !control.isStopping {
-            if isUp { isRetired = sendWork(to: pipeline) }
+            var pause: Duration?
+            if isUp {
+                switch sendWork(to: pipeline) {
+                case .disconnect: isRetired = true
+                case .later(let limit): pause = limit
+                case .none, .chains: break
+                }
+            }
             if pipeline.isBroken || isRetired { break }
 
             let isWritePending = pipeline.flush()
             let ready = control.wait(
-                socket: pipeline.socket, writable: isWritePending, milliseconds: pipeline.inFlight > 0 ? Self.tick : -1)
+                socket: pipeline.socket, writable: isWritePending, pipeline.inFlight > 0 ? Self.tick : pause)
             if ready.socketIsReady {
                 pipeline.consume()
                 pipeline.receive { ticket, outcome in
@@ -189,10 +198,10 @@ struct PostgresLink<Lane: LinkLane> {
                 }
             }
             let now = ContinuousClock.now
-            if pipeline.inFlight > 0, now - lastTick >= .milliseconds(Int64(Self.tick)) {
+            if pipeline.inFlight > 0, now - lastTick >= Self.tick {
                 lastTick = now
                 pipeline.forEachTicket { ticket in
-                    if let ticket { lane.expire(ticket, before: now + .milliseconds(Int64(Self.tick))) }
+                    if let ticket { lane.expire(ticket, before: now + Self.tick) }
                 }
                 isDisconnected = isDisconnected || pipeline.isOverdue(at: now)
             }
@@ -204,18 +213,15 @@ struct PostgresLink<Lane: LinkLane> {
         return isRetired ? .retired : isUp ? .lost : .neverUp
     }
 
-    /// Sends what the lane has until it has nothing or the connection is full. - Returns: whether to disconnect.
-    private func sendWork(to pipeline: Pipeline<Lane.Ticket?>) -> Bool {
+    /// Sends what the lane has until it has nothing or the connection is full. - Returns: the lane's last word.
+    private func sendWork(to pipeline: Pipeline<Lane.Ticket?>) -> LinkWork<Lane.Ticket> {
         while true {
-            switch lane.takeWork(for: number, inFlight: pipeline.inFlight) {
-            case .none: return false
-            case .disconnect: return true
-            case .chains(let chains):
-                for chain in chains {
-                    pipeline.send(chain.body, ticket: chain.ticket, patience: chain.patience)
-                }
-                if pipeline.isBroken { return false }
+            let work = lane.takeWork(for: number, inFlight: pipeline.inFlight)
+            guard case .chains(let chains) = work else { return work }
+            for chain in chains {
+                pipeline.send(chain.body, ticket: chain.ticket, patience: chain.patience)
             }
+            if pipeline.isBroken { return .none }
         }
     }
 }
@@ -234,7 +240,7 @@ private struct Backoff {
         while !control.isStopping {
             let left = ContinuousClock.now.duration(to: end).milliseconds
             guard left > 0 else { return }
-            _ = control.wait(milliseconds: Int32(left))
+            _ = control.wait(.milliseconds(left))
         }
     }
 }
@@ -246,8 +252,8 @@ final class LinkEngine: Sendable {
     private let clock = LinkControl()
     private let isStarted = Atomic(false)
 
-    /// How often waiters that are not in flight are looked at, in milliseconds.
-    private static let sweepInterval: Int32 = 100
+    /// How often waiters that are not in flight are looked at.
+    private static let sweepInterval: Duration = .milliseconds(100)
     /// How much before its deadline such a waiter may be answered, so that it is never after it.
     private static let sweepMargin: Duration = .milliseconds(150)
 
@@ -279,7 +285,7 @@ final class LinkEngine: Sendable {
         // A thread, too: deadlines hold when the cooperative pool is busy, and the links' own may be connecting.
         let thread = Thread { [clock] in
             while !clock.isStopping {
-                _ = clock.wait(milliseconds: Self.sweepInterval)
+                _ = clock.wait(Self.sweepInterval)
                 lane.sweep(before: .now + Self.sweepMargin)
             }
         }

@@ -63,7 +63,10 @@ package final class PostgresReadLane: Sendable {
         if let defect = statement.defect { throw defect }
         let job = Job(
             settings: local, statement: statement, deadline: .now + settings.answerDeadline, reply: Reply())
-        let sleeper: Int? = try state.withLock { state throws(PostgresError) in try state.admit(job, under: settings) }
+        let sleeper: Int? = try state.withLock { state throws(PostgresError) in
+            try state.admit(job, under: settings)
+            return state.board.takeSleeper()
+        }
         engine.wake(sleeper)
         return try await job.reply.value()
     }
@@ -194,12 +197,11 @@ struct LaneState<Job: LaneJob>: Sendable {
 
     var isDrained: Bool { queue.isEmpty && board.isIdle }
 
-    /// Takes a job into the queue. - Returns: the link that must be woken for it.
-    mutating func admit(_ job: Job, under settings: PostgresSettings) throws(PostgresError) -> Int? {
+    /// Takes a job into the queue. Whoever calls wakes a link for it.
+    mutating func admit(_ job: Job, under settings: PostgresSettings) throws(PostgresError) {
         guard !isClosed, !board.hasBeenDown(for: settings.absenceLimit) else { throw PostgresError(.unavailable) }
         guard queue.count < settings.queueLimit else { throw PostgresError(.overloaded) }
         queue.append(job)
-        return board.takeSleeper()
     }
 
     /// Answers queued jobs whose time is up and drops those that were answered meanwhile.

@@ -68,7 +68,8 @@ package enum WriteResult: Sendable {
 /// The door for single writes that many requests make: group commit over a few shared connections.
 ///
 /// Each connection has one flight in the air. What gathered meanwhile, at most ``PostgresSettings/batchLimit``, is
-/// the next batch: one implicit transaction, one Sync, one commit, no timer. When any member fails, nothing of the
+/// the next batch: one implicit transaction, one Sync, one commit. Few members wait a moment for company while others
+/// come fast (``Company``). When any member fails, nothing of the
 /// batch was committed and its members are sent again alone, each with a Sync of its own. When the connection is
 /// lost, every member asks on another one whether its event exists before anything is sent again. Answers are given
 /// only after the commit.
@@ -111,8 +112,32 @@ package final class PostgresWriteLane: Sendable {
         var lane: LaneState<Job>
         /// Members whose outcome must be asked for.
         var doubtful: [Job] = []
+        /// Free links that wait for company; each looks again by itself.
+        var gathering: Set<Int> = []
+        /// Members of the newest batch.
+        var newestBatch = 0
 
         var isDrained: Bool { lane.isDrained && doubtful.isEmpty }
+
+        /// Whether a free link had better wait for more than there is.
+        func awaitsCompany(_ settings: PostgresSettings) -> Bool {
+            guard newestBatch >= Company.crowd, doubtful.isEmpty, lane.queue.count < Company.enough,
+                let first = lane.queue.first
+            else { return false }
+            // A job that comes back has waited already.
+            return first.deadline - settings.answerDeadline + Company.patience > .now
+        }
+    }
+
+    /// When members wait for each other. A commit costs PostgreSQL as much as ten small statements, and each one wakes
+    /// threads on both sides: many requests at a time are served faster in fewer commits.
+    private enum Company {
+        /// Members of one batch that show a crowd; who comes alone never waits.
+        static let crowd = 4
+        /// So many wait for nobody.
+        static let enough = 16
+        /// Nobody waits longer for company.
+        static let patience = Duration.milliseconds(1)
     }
 
     private let settings: PostgresSettings
@@ -162,6 +187,8 @@ package final class PostgresWriteLane: Sendable {
         let job = Job(member: member, deadline: .now + settings.answerDeadline, reply: Reply())
         let sleeper: Int? = try state.withLock { state throws(PostgresError) in
             try state.lane.admit(job, under: settings)
+            let isAwaited = !state.gathering.isEmpty && state.lane.queue.count < Company.enough
+            return isAwaited ? nil : state.lane.board.takeSleeper()
         }
         engine.wake(sleeper)
         return try await job.reply.value()
@@ -179,14 +206,23 @@ extension PostgresWriteLane: LinkLane {
     }
 
     func linkIsDown(_ link: Int) {
-        state.withLock { $0.lane.board.markDown(link) }
+        state.withLock {
+            $0.gathering.remove(link)
+            $0.lane.board.markDown(link)
+        }
     }
 
     // MARK: What to send
 
     func takeWork(for link: Int, inFlight: Int) -> LinkWork<Ticket> {
         guard inFlight == 0 else { return .none }
-        let (doubtful, jobs) = state.withLock { state -> ([Job], [Job]) in
+        let (doubtful, jobs, isWaiting) = state.withLock { state -> ([Job], [Job], Bool) in
+            if state.awaitsCompany(settings) {
+                state.gathering.insert(link)
+                state.lane.board.markAsleep(link, inFlight: 0)
+                return ([], [], true)
+            }
+            state.gathering.remove(link)
             let doubtful = state.doubtful.filter { !$0.isAnswered }
             state.doubtful = []
             var jobs: [Job] = []
@@ -197,9 +233,11 @@ extension PostgresWriteLane: LinkLane {
                 state.lane.board.markAsleep(link, inFlight: 0)
             } else {
                 state.lane.board.markBusy(link, inFlight: doubtful.count + jobs.count)
+                state.newestBatch = jobs.count
             }
-            return (doubtful, jobs)
+            return (doubtful, jobs, false)
         }
+        if isWaiting { return .later(Company.patience) }
         guard !doubtful.isEmpty || !jobs.isEmpty else { return .none }
         var chains = questions(about: doubtful)
         let together = jobs.filter { !$0.isAlone }

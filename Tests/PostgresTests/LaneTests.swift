@@ -179,6 +179,34 @@ struct LaneTests {
         }
     }
 
+    @Test("in a crowd members wait for each other; who comes alone has a batch of their own (design §6.1)")
+    func company() async throws {
+        try await ScratchDatabase.with(schema: ledgerSchema) { database in
+            try await withWriteLane(database.settings) { lane in
+                @Sendable func write() async throws {
+                    let (organization, event) = (UUID(), UUID())
+                    let member = WriteMember(
+                        orderKey: (organization, event), settings: tenant(organization),
+                        statement: "INSERT INTO event VALUES (\(organization), \(event))", eventID: event)
+                    _ = try await lane.execute(member)
+                }
+                for _ in 0..<10 { try await write() }
+                let alone = lane.counters
+                #expect(alone.batches == 10 && alone.batchMembers == 10)
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for _ in 0..<32 { group.addTask { for _ in 0..<20 { try await write() } } }
+                    try await group.waitForAll()
+                }
+                let crowd = lane.counters
+                #expect(crowd.batchMembers - alone.batchMembers == 640)
+                #expect(crowd.batches - alone.batches <= 160, "at least four to a commit")
+                // The first of these may still wait for a crowd that is gone.
+                for _ in 0..<5 { try await write() }
+                #expect(lane.counters.batches - crowd.batches == 5)
+            }
+        }
+    }
+
     @Test("a setting of one member never reaches its neighbour in the batch")
     func batchSettings() async throws {
         try await ScratchDatabase.with(schema: ledgerSchema) { database in
