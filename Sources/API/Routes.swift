@@ -88,11 +88,7 @@ package func makeRouter(services: APIServices) throws -> Router<AppContext> {
     let authorize = AuthorizeEndpoint(flow: services.flow, answers: answers)
 
     let router = Router(context: AppContext.self)
-    router.addMiddleware {
-        BeginRequest(settings: settings, clock: services.clock, random: services.random)
-        ProblemMiddleware()
-        PlainPaths()
-    }
+    router.add(middleware: BeginRequest(settings: settings, clock: services.clock, random: services.random))
 
     // For programs, of any origin: OAuth errors, no cookies.
     let open = router.group().add(middleware: CrossOrigin()).add(middleware: OAuthErrorMiddleware())

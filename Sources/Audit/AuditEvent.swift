@@ -106,17 +106,17 @@ package struct AuditEvent: Sendable {
     }
 
     /// The request that caused it.
-    package struct RequestInfo: Sendable, Hashable {
-        package var id: RequestID
-        package var method: String
+    package final class RequestInfo: Sendable {
+        package let id: RequestID
+        package let method: String
         /// The route's template, never the URL, which may hold anything.
-        package var route: String
+        package let route: String
         /// W3C trace id, 32 hexadecimal digits.
-        package var traceID: String?
+        package let traceID: String?
         /// Sealed.
-        package var ip: String?
+        package let ip: String?
         /// Sealed.
-        package var userAgent: String?
+        package let userAgent: String?
 
         package init(
             id: RequestID, method: String, route: String, traceID: String? = nil, ip: String? = nil,

@@ -37,8 +37,8 @@ package final class TenantSnapshot: Sendable {
     }
 }
 
-/// A signing key ready for use.
-package struct UnsealedSigningKey: Sendable {
+/// A signing key ready for use. An object: the snapshot's one is used everywhere.
+package final class UnsealedSigningKey: Sendable {
     package let record: SigningKeyRecord
     package let verification: VerificationKey
     /// nil while only the public half is known.

@@ -58,11 +58,8 @@ struct AdminServer: Sendable {
         let limiter = RateLimiter(redis: [redis], settings: rates)
         guard let master = MasterKey(bytes: Array(repeating: 7, count: 32)) else { throw Unexpected("no master key") }
         let router = Router(context: AppContext.self)
-        router.addMiddleware {
-            BeginRequest(settings: EdgeSettings(publicURL: publicURL), clock: .system, random: .system)
-            ProblemMiddleware()
-            PlainPaths()
-        }
+        router.add(
+            middleware: BeginRequest(settings: EdgeSettings(publicURL: publicURL), clock: .system, random: .system))
         let limits = EndpointLimits(
             limiter: limiter, acquaintance: { [administration] in administration.catalog.acquaintance(of: $0, at: $1) },
             refusals: refusals)

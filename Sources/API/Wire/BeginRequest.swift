@@ -7,7 +7,10 @@ import Keys
 import Logging
 import Tenancy
 
-/// The outermost layer: gives a request its id, moment and description, and its reply the headers every reply has.
+/// The outermost layer: gives a request its id, moment and description, and its reply the headers every reply has. What no
+/// inner layer rendered is a problem here (RFC 9457).
+///
+/// One layer rather than several: each costs every request its share.
 struct BeginRequest: RouterMiddleware {
     let settings: EdgeSettings
     let clock: WallClock
@@ -28,7 +31,13 @@ struct BeginRequest: RouterMiddleware {
         context.logger[metadataKey: "hb.request.id"] = nil
         context.logger[metadataKey: "request_id"] = .string(context.request.id.description)
         if let traceID = context.request.traceID { context.logger[metadataKey: "trace_id"] = .string(traceID) }
-        var response = try await next(request, context)
+        var response: Response
+        do {
+            guard PlainPaths.isPlain(target: request.head.path) else { throw HTTPError(.notFound) }
+            response = try await next(request, context)
+        } catch {
+            response = Problem(of: error, in: context).response(to: context.request.id)
+        }
         // RFC 9110 §9.3.2: never a body, errors included.
         if request.method == .head { response = response.createHeadResponse() }
         response.headers[.requestID] = context.request.id.description

@@ -35,7 +35,7 @@ struct OAuthForm: Sendable {
 
     init(bytes: [UInt8]) throws(OAuthError) {
         var parameters: [(name: String, value: String)] = []
-        var seen: Set<String> = []
+        parameters.reserveCapacity(8)
         var repeated: Set<String> = []
         for pair in bytes.split(separator: UInt8(ascii: "&")) {
             guard parameters.count < Self.mostParameters else {
@@ -44,7 +44,8 @@ struct OAuthForm: Sendable {
             let mark = pair.firstIndex(of: UInt8(ascii: "="))
             let name = try Self.decode(pair[..<(mark ?? pair.endIndex)])
             let value = try mark.map { mark throws(OAuthError) in try Self.decode(pair[(mark + 1)...]) } ?? ""
-            if !seen.insert(name).inserted, name != "resource" { repeated.insert(name) }
+            // Few enough to look through.
+            if name != "resource", parameters.contains(where: { $0.name == name }) { repeated.insert(name) }
             parameters.append((name, value))
         }
         self.parameters = parameters
@@ -131,6 +132,8 @@ struct OAuthForm: Sendable {
 
     /// Whether a media type is the form type, without a charset or with UTF-8.
     static func isForm(_ contentType: String?) -> Bool {
+        // As nearly everybody spells it.
+        if contentType == "application/x-www-form-urlencoded" { return true }
         guard let contentType = MediaTypeName(contentType) else { return false }
         return contentType.essence == "application/x-www-form-urlencoded" && contentType.isUTF8
     }

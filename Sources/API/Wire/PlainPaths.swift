@@ -1,17 +1,11 @@
-import Hummingbird
-
-/// Lets only the plain spelling of a path through; every other answers 404.
+/// The plain spelling of a path, the only one that is answered; every other answers 404.
 ///
 /// The router would find `/oauth/token` also for `//oauth//token/`, and a proxy in front may read `%2e%2e`, `;` or `\`
 /// in its own way. No path of ours needs any of these, so two readers can never disagree about one.
-struct PlainPaths: RouterMiddleware {
-    func handle(
-        _ request: Request, context: AppContext, next: (Request, AppContext) async throws -> Response
-    ) async throws -> Response {
-        guard let target = request.head.path, Self.isPlain(target.utf8.prefix { $0 != UInt8(ascii: "?") }) else {
-            throw HTTPError(.notFound)
-        }
-        return try await next(request, context)
+enum PlainPaths {
+    /// - Parameter target: path and query of the request line.
+    static func isPlain(target: String?) -> Bool {
+        target.map { isPlain($0.utf8.prefix { $0 != UInt8(ascii: "?") }) } ?? false
     }
 
     static func isPlain(_ path: some Sequence<UInt8>) -> Bool {
