@@ -54,8 +54,11 @@ struct AuditEventTests {
         event.actor.name = "Person Name"
         event.targets[0].name = "Target Name"
         event.targets[1].name = "Second Name"
-        event.request?.ip = "192.0.2.77"
-        event.request?.userAgent = "Agent/1"
+        event.request = event.request.map { request in
+            AuditEvent.RequestInfo(
+                id: request.id, method: request.method, route: request.route, traceID: request.traceID,
+                ip: "192.0.2.77", userAgent: "Agent/1")
+        }
         event.personalMetadata = ["pending_email": "pending@example.test"]
         event.changes[1].old = "old@example.test"
         event.changes[1].new = "new@example.test"
