@@ -70,6 +70,23 @@ private final class ErrorLog: LogHandler {
         }
     }
 
+    @Test(
+        "P-08 a time is read as RFC 3339 §5.6 writes it, and as no clock shows it is none",
+        arguments: [
+            ("2024-01-01T12:39:00Z", 1_704_112_740.0), ("2024-01-01t12:39:00z", 1_704_112_740),
+            ("2024-02-29T00:00:00.5+01:30", 1_709_159_400.5), ("1969-12-31T23:59:59.25-00:01", 59.25),
+            ("0280-01-18T20:38:11Z", -53_329_720_909), ("2024-01-01T12:39:00.125000000000Z", 1_704_112_740.125),
+            ("2024-01-01T12:99:00Z", nil), ("2024-01-01T24:00:00Z", nil), ("2024-01-01T12:39:60Z", nil),
+            ("2023-02-29T00:00:00Z", nil), ("2024-13-01T00:00:00Z", nil), ("2024-00-10T00:00:00Z", nil),
+            ("2024-01-00T00:00:00Z", nil), ("2024-01-01T12:39:00", nil), ("2024-01-01T12:39:00.Z", nil),
+            ("2024-01-01T12:39:00+24:00", nil), ("2024-01-01T12:39:00+0100", nil), ("2024-01-01T12:39:00+1:00", nil),
+            ("2024-01-01 12:39:00Z", nil), ("2024-01-01T12:39Z", nil), ("20240101T123900Z", nil),
+            ("2024-01-01T12:39:00Zé", nil), ("２024-01-01T12:39:00Z", nil), ("", nil),
+        ] as [(String, Double?)])
+    func reading(text: String, seconds: Double?) {
+        #expect(WireTime.parse(text)?.timeIntervalSince1970 == seconds)
+    }
+
     // MARK: Policies
 
     @Test("a policy statement that cannot be read denies what it speaks of, and nothing else ends", .tags(.admin))

@@ -128,7 +128,8 @@ import Testing
                 for slug in ["nobody-has-this-slug", suspended.slug, deleted.slug, "Not-A-Slug", "x", "platform"] {
                     let reply = try await client.execute(uri: path.replacing("%", with: slug), method: .get)
                     #expect(reply.status == .notFound)
-                    answers.insert(String(buffer: reply.body))
+                    // A page names its own request.
+                    answers.insert(String(buffer: reply.body).replacing(/req_[0-9a-z]+/, with: ""))
                 }
                 #expect(answers.count == 1)
             }

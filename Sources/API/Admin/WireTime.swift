@@ -12,13 +12,40 @@ enum WireTime {
     /// From the first second of the year 0001 to the last of 9999, in UTC: what RFC 3339 can write.
     private static let range: ClosedRange<TimeInterval> = -62_135_596_800...253_402_300_799
 
-    /// - Returns: nil for what is not RFC 3339 with an offset, or lies outside the years 0001…9999.
+    /// - Returns: nil for what is not RFC 3339 with an offset (§5.6), lies outside the years 0001…9999, or is on no clock:
+    ///   the 30th of February, 12:99, a leap second.
     static func parse(_ text: String) -> Date? {
-        guard text.utf8.count <= 40 else { return nil }
-        let time =
-            (try? Date.ISO8601FormatStyle(includingFractionalSeconds: true).parse(text))
-            ?? (try? Date.ISO8601FormatStyle().parse(text))
-        return time.flatMap { range.contains($0.timeIntervalSince1970) ? $0 : nil }
+        var rest = Array(text.utf8)[...]
+        guard (20...40).contains(rest.count) else { return nil }
+        if rest[10] == UInt8(ascii: "t") { rest[10] = UInt8(ascii: "T") }
+        // Written again it is what was read, unless some part of it overflowed.
+        let whole = String(decoding: rest[..<19], as: UTF8.self) + ".000000Z"
+        guard let time = Timestamp.date(whole), Timestamp.text(time) == whole else { return nil }
+        rest = rest[19...]
+        var fraction = 0.0
+        if rest.first == UInt8(ascii: ".") {
+            let digits = rest.dropFirst().prefix { (0x30...0x39).contains($0) }
+            guard !digits.isEmpty, let part = Double("0." + String(decoding: digits, as: UTF8.self)) else {
+                return nil
+            }
+            fraction = part
+            rest = rest[digits.endIndex...]
+        }
+        guard let offset = offset(rest) else { return nil }
+        let instant = time.timeIntervalSince1970 - offset
+        return range.contains(instant) ? Date(timeIntervalSince1970: instant + fraction) : nil
+    }
+
+    /// The seconds of `Z`, `+01:00` or `-23:59`.
+    private static func offset(_ bytes: ArraySlice<UInt8>) -> TimeInterval? {
+        let text = String(decoding: bytes, as: UTF8.self)
+        if text == "Z" || text == "z" { return 0 }
+        let parts = text.dropFirst().split(separator: ":", omittingEmptySubsequences: false)
+        guard let sign = text.first, sign == "+" || sign == "-", parts.count == 2,
+            parts.allSatisfy({ $0.utf8.count == 2 && $0.utf8.allSatisfy { (0x30...0x39).contains($0) } }),
+            let hours = Double(parts[0]), let minutes = Double(parts[1]), hours < 24, minutes < 60
+        else { return nil }
+        return (sign == "-" ? -1 : 1) * (hours * 3_600 + minutes * 60)
     }
 }
 
