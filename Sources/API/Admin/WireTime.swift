@@ -18,22 +18,26 @@ enum WireTime {
         var rest = Array(text.utf8)[...]
         guard (20...40).contains(rest.count) else { return nil }
         if rest[10] == UInt8(ascii: "t") { rest[10] = UInt8(ascii: "T") }
-        // Written again it is what was read, unless some part of it overflowed.
-        let whole = String(decoding: rest[..<19], as: UTF8.self) + ".000000Z"
-        guard let time = Timestamp.date(whole), Timestamp.text(time) == whole else { return nil }
+        let second = String(decoding: rest[..<19], as: UTF8.self)
         rest = rest[19...]
-        var fraction = 0.0
+        var fraction: [UInt8] = []
         if rest.first == UInt8(ascii: ".") {
-            let digits = rest.dropFirst().prefix { (0x30...0x39).contains($0) }
-            guard !digits.isEmpty, let part = Double("0." + String(decoding: digits, as: UTF8.self)) else {
-                return nil
-            }
-            fraction = part
-            rest = rest[digits.endIndex...]
+            fraction = Array(rest.dropFirst().prefix { (0x30...0x39).contains($0) })
+            guard !fraction.isEmpty else { return nil }
+            rest = rest.dropFirst(1 + fraction.count)
         }
-        guard let offset = offset(rest) else { return nil }
-        let instant = time.timeIntervalSince1970 - offset
-        return range.contains(instant) ? Date(timeIntervalSince1970: instant + fraction) : nil
+        let zeros = "000000"
+        // Written again a whole second is what was read, unless some part of it overflowed. Digits beyond the sixth have no
+        // column to go to.
+        guard let offset = offset(rest), let whole = Timestamp.date("\(second).\(zeros)Z"),
+            Timestamp.text(whole) == "\(second).\(zeros)Z",
+            let time = Timestamp.date("\(second).\((String(decoding: fraction, as: UTF8.self) + zeros).prefix(6))Z"),
+            range.contains(whole.timeIntervalSince1970 - offset)
+        else { return nil }
+        // By the same division as a time that comes out of its column, so that the two are equal.
+        let microseconds = ((time.timeIntervalSince1970 - offset) * 1e6).rounded()
+        return Date(
+            timeIntervalSinceReferenceDate: (microseconds - Date.timeIntervalBetween1970AndReferenceDate * 1e6) / 1e6)
     }
 
     /// The seconds of `Z`, `+01:00` or `-23:59`.
