@@ -128,6 +128,7 @@ package final class Housekeeping: Service {
         repeat {
             let page = try await organizations.ids(Page(after: after, limit: Self.organizationsAtOnce), presence)
             for organization in page {
+                if Task.isCancelled { return }
                 let start = ContinuousClock.now
                 do {
                     try await body(organization)

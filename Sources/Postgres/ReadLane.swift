@@ -90,7 +90,12 @@ extension PostgresReadLane: LinkLane {
     }
 
     func linkIsDown(_ link: Int) {
-        state.withLock { $0.board.markDown(link) }
+        let sleeper = state.withLock { state -> Int? in
+            state.board.markDown(link)
+            // What it was woken for is another's now.
+            return state.queue.isEmpty ? nil : state.board.takeSleeper()
+        }
+        engine.wake(sleeper)
     }
 
     func takeWork(for link: Int, inFlight: Int) -> LinkWork<[Job]> {

@@ -69,9 +69,8 @@ package enum WriteResult: Sendable {
 ///
 /// Each connection has one flight in the air. What gathered meanwhile, at most ``PostgresSettings/batchLimit``, is
 /// the next batch: one implicit transaction, one Sync, one commit. Few members wait a moment for company while others
-/// come fast (``Company``). When any member fails, nothing of the
-/// batch was committed and its members are sent again alone, each with a Sync of its own. When the connection is
-/// lost, every member asks on another one whether its event exists before anything is sent again. Answers are given
+/// come fast (``Company``). When any member fails, nothing of the batch was committed and its members are sent again
+/// alone, each with a Sync of its own. When the connection is lost, every member asks on another one whether its event exists before anything is sent again. Answers are given
 /// only after the commit.
 package final class PostgresWriteLane: Sendable {
     struct Job: LaneJob {
@@ -132,11 +131,11 @@ package final class PostgresWriteLane: Sendable {
     /// When members wait for each other. A commit costs PostgreSQL as much as ten small statements, and each one wakes
     /// threads on both sides: many requests at a time are served faster in fewer commits.
     private enum Company {
-        /// Members of one batch that show a crowd; who comes alone never waits.
+        /// Members of one batch that show a crowd; who comes alone does not wait, unless as the first after one.
         static let crowd = 4
         /// So many wait for nobody.
         static let enough = 16
-        /// Nobody waits longer for company.
+        /// How long a free link waits at most; a member, up to twice that.
         static let patience = Duration.milliseconds(1)
     }
 
@@ -206,10 +205,13 @@ extension PostgresWriteLane: LinkLane {
     }
 
     func linkIsDown(_ link: Int) {
-        state.withLock {
-            $0.gathering.remove(link)
-            $0.lane.board.markDown(link)
+        let sleeper = state.withLock { state -> Int? in
+            state.gathering.remove(link)
+            state.lane.board.markDown(link)
+            // What it waited with, or was woken for, is another's now.
+            return state.lane.queue.isEmpty && state.doubtful.isEmpty ? nil : state.lane.board.takeSleeper()
         }
+        engine.wake(sleeper)
     }
 
     // MARK: What to send

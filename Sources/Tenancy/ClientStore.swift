@@ -248,13 +248,19 @@ package struct ClientStore: Sendable {
     }
 
     /// A dynamic registration that somebody connects with no longer ends by itself.
-    package func keep(_ client: ClientID, in registry: OrganizationID) async throws {
+    ///
+    /// - Returns: false when it is there no more.
+    @discardableResult
+    package func keep(_ client: ClientID, in registry: OrganizationID) async throws -> Bool {
         try await database.transaction(registry) { transaction in
             _ = try await transaction.query(
                 """
                 UPDATE client SET expires_at = NULL, version = version + 1
                  WHERE organization_id = \(registry) AND id = \(client) AND expires_at IS NOT NULL
                 """)
+            return try await !transaction.query(
+                "SELECT FROM client WHERE organization_id = \(registry) AND id = \(client)"
+            ).isEmpty
         }
     }
 

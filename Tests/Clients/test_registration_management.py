@@ -374,7 +374,7 @@ def test_approval_of_documents(deployment, admin, evidence):
             acme.code(alice, client_id)
         row = next(one for one in admin.list(f"{path}/client-approvals") if one.get("client_id") == client_id)
         assert row["status"] == "pending" and row["kind"] == "metadata_document"
-        assert f"{row['name']} is waiting for approval" in str(told.value)
+        assert f"“{row['name']}” is waiting for approval" in str(told.value)
         assert f"{admin.get(path)['name']} approves new applications" in str(told.value)
         one = f"{path}/client-approvals/{row['id']}"
         assert admin.send("POST", f"{one}:approve").status_code == 422

@@ -12,7 +12,7 @@ struct Pages: Sendable {
     private struct Frame {
         let title: PageText
         let stylesheet: PageText
-        /// Only where the page may show pictures; browsers look for one by themselves there.
+        /// Only where the page may show pictures: elsewhere its policy would block the link.
         let icon: PageText?
         let home: PageText
         /// Whose page it is, where that is proven enough to look like theirs.

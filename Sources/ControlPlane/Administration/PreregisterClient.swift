@@ -52,7 +52,9 @@ extension Administration {
         if client.expiresAt != nil, !administrator.terms.isDryRun,
             try await clients.admission(of: client.id, by: organization) == nil
         {
-            try await clients.keep(client.id, in: client.registry)
+            guard try await clients.keep(client.id, in: client.registry) else {
+                throw AdminError.invalid([.unknown("/client_id")])
+            }
         }
         return try await administer(organization, by: administrator) { transaction in
             let standing = try await clients.admit(wanted, by: organization, in: transaction)

@@ -82,14 +82,14 @@ extension MessagePage {
         explanation: "Your account in this organization is disabled.",
         advice: "Ask an administrator of your organization.", errorCode: "access_denied")
 
-    /// For somebody who signed in, and was shown both names before.
+    /// For somebody who signed in, and was shown both names before. The client's is set apart: it says what it likes.
     static func pending(_ client: Client, at organization: TenantSnapshot) -> MessagePage {
         let name = PageOrganization(organization).name
         return MessagePage(
-            kind: .refused, title: "\(client.name) is waiting for approval",
+            kind: .refused, title: "“\(client.name)” is waiting for approval",
             explanation:
                 "\(name) approves new applications before anyone may connect with them. This one has been asked for.",
-            advice: "Ask an administrator of \(name) to approve \(client.name), then connect again.",
+            advice: "Ask an administrator of \(name) to approve “\(client.name)”, then connect again.",
             errorCode: "access_denied")
     }
 

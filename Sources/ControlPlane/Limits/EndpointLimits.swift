@@ -273,7 +273,11 @@ extension EndpointLimits {
             var demand = RateLimitDemand(at: place, settings)
             guard let credential else { return demand }
             if count > 0 { demand.add(0, .failuresClient, of: credential, source) }
-            for bucket in buckets { demand.add(count, bucket.limit, of: bucket.subject) }
+            for bucket in buckets {
+                // Never more than a bucket can hold beside the one that the request itself took: such a call could never be made.
+                let room = settings[bucket.limit].map { max(1, $0.count - 1) } ?? count
+                demand.add(min(count, room), bucket.limit, of: bucket.subject)
+            }
             return demand
         }
     }
