@@ -330,6 +330,11 @@ struct LinkBoard: Sendable {
     /// Whether nothing is in flight on any link.
     var isIdle: Bool { links.allSatisfy { $0.inFlight == 0 } }
 
+    /// Whether something is in flight; what a link that asks for work had in flight does not count.
+    func isAnyInFlight(besides asking: Int? = nil) -> Bool {
+        links.indices.contains { $0 != asking && links[$0].inFlight > 0 }
+    }
+
     func hasBeenDown(for duration: Duration) -> Bool {
         downSince.map { $0.duration(to: .now) >= duration } ?? false
     }

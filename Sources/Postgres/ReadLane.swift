@@ -5,10 +5,11 @@ import Synchronization
 /// The door for single SELECTs: a few shared connections, each carrying many statements at once.
 ///
 /// Each connection has one flight in the air. What gathered meanwhile, at most ``PostgresSettings/batchLimit``, is the
-/// next one: one implicit transaction and one Sync, each statement under its own settings and with a snapshot of its own
-/// (READ COMMITTED). When one fails, the others are sent again alone. Statements must not change anything (the sessions
-/// are read-only), because a member whose connection is lost is sent once more. A slow statement delays those that share
-/// its flight, so nothing here may lock or run long; `statement_timeout` bounds it.
+/// next one; a free connection leaves the first few of them to one that is under way (``Company``). A flight is one
+/// implicit transaction and one Sync, each statement under its own settings and with a snapshot of its own (READ
+/// COMMITTED). When one fails, the others are sent again alone. Statements must not change anything (the sessions are
+/// read-only), because a member whose connection is lost is sent once more. A slow statement delays those that share its
+/// flight, so nothing here may lock or run long; `statement_timeout` bounds it.
 package final class PostgresReadLane: Sendable {
     struct Job: LaneJob {
         let settings: PostgresLocalSettings
@@ -21,6 +22,16 @@ package final class PostgresReadLane: Sendable {
 
         var isAnswered: Bool { reply.isAnswered }
         func fail(_ error: PostgresError) { reply.answer(.failure(error)) }
+    }
+
+    /// When a free connection leaves what came to another that is under way: a flight costs PostgreSQL more than the
+    /// statements in it, and each one wakes threads on both sides.
+    private enum Company {
+        /// So many wait for nobody.
+        static let enough = 16
+        /// How long a flight may hold up those who came after it, at most, and how often a free connection looks while one
+        /// is under way: far longer than most flights take.
+        static let patience = Duration.milliseconds(2)
     }
 
     private let settings: PostgresSettings
@@ -65,7 +76,9 @@ package final class PostgresReadLane: Sendable {
             settings: local, statement: statement, deadline: .now + settings.answerDeadline, reply: Reply())
         let sleeper: Int? = try state.withLock { state throws(PostgresError) in
             try state.admit(job, under: settings)
-            return state.board.takeSleeper()
+            let isAwaited =
+                !state.gathering.isEmpty && state.board.isAnyInFlight() && state.queue.count < Company.enough
+            return isAwaited ? nil : state.board.takeSleeper()
         }
         engine.wake(sleeper)
         return try await job.reply.value()
@@ -91,8 +104,9 @@ extension PostgresReadLane: LinkLane {
 
     func linkIsDown(_ link: Int) {
         let sleeper = state.withLock { state -> Int? in
+            state.gathering.remove(link)
             state.board.markDown(link)
-            // What it was woken for is another's now.
+            // What it waited with, or was woken for, is another's now.
             return state.queue.isEmpty ? nil : state.board.takeSleeper()
         }
         engine.wake(sleeper)
@@ -100,7 +114,15 @@ extension PostgresReadLane: LinkLane {
 
     func takeWork(for link: Int, inFlight: Int) -> LinkWork<[Job]> {
         guard inFlight == 0 else { return .none }
-        let jobs = state.withLock { state in
+        let (jobs, isWaiting) = state.withLock { state -> ([Job], Bool) in
+            if state.board.isAnyInFlight(besides: link),
+                state.queue.isEmpty || state.hasFew(Company.enough, youngerThan: Company.patience, under: settings)
+            {
+                state.gathering.insert(link)
+                state.board.markAsleep(link, inFlight: 0)
+                return ([], true)
+            }
+            state.gathering.remove(link)
             var jobs: [Job] = []
             while jobs.count < settings.batchLimit, let job = state.queue.popFirst() {
                 if !job.isAnswered { jobs.append(job) }
@@ -110,8 +132,9 @@ extension PostgresReadLane: LinkLane {
             } else {
                 state.board.markBusy(link, inFlight: jobs.count)
             }
-            return jobs
+            return (jobs, false)
         }
+        if isWaiting { return .later(Company.patience) }
         guard !jobs.isEmpty else { return .none }
         var chains: [Chain<[Job]>] = []
         let together = jobs.filter { !$0.isAlone }
@@ -194,6 +217,8 @@ protocol LaneJob: Sendable {
 struct LaneState<Job: LaneJob>: Sendable {
     var queue = FIFO<Job>()
     var board: LinkBoard
+    /// Free links that wait for company; each looks again by itself.
+    var gathering: Set<Int> = []
     var isClosed = false
 
     init(links: Int) {
@@ -207,6 +232,13 @@ struct LaneState<Job: LaneJob>: Sendable {
         guard !isClosed, !board.hasBeenDown(for: settings.absenceLimit) else { throw PostgresError(.unavailable) }
         guard queue.count < settings.queueLimit else { throw PostgresError(.overloaded) }
         queue.append(job)
+    }
+
+    /// Whether there are jobs, but fewer than `enough`, and none has waited for `patience`.
+    func hasFew(_ enough: Int, youngerThan patience: Duration, under settings: PostgresSettings) -> Bool {
+        guard queue.count < enough, let first = queue.first else { return false }
+        // A job that comes back has waited already.
+        return first.deadline - settings.answerDeadline + patience > .now
     }
 
     /// Answers queued jobs whose time is up and drops those that were answered meanwhile.

@@ -111,8 +111,6 @@ package final class PostgresWriteLane: Sendable {
         var lane: LaneState<Job>
         /// Members whose outcome must be asked for.
         var doubtful: [Job] = []
-        /// Free links that wait for company; each looks again by itself.
-        var gathering: Set<Int> = []
         /// Members of the newest batch.
         var newestBatch = 0
 
@@ -120,11 +118,8 @@ package final class PostgresWriteLane: Sendable {
 
         /// Whether a free link had better wait for more than there is.
         func awaitsCompany(_ settings: PostgresSettings) -> Bool {
-            guard newestBatch >= Company.crowd, doubtful.isEmpty, lane.queue.count < Company.enough,
-                let first = lane.queue.first
-            else { return false }
-            // A job that comes back has waited already.
-            return first.deadline - settings.answerDeadline + Company.patience > .now
+            newestBatch >= Company.crowd && doubtful.isEmpty
+                && lane.hasFew(Company.enough, youngerThan: Company.patience, under: settings)
         }
     }
 
@@ -186,7 +181,7 @@ package final class PostgresWriteLane: Sendable {
         let job = Job(member: member, deadline: .now + settings.answerDeadline, reply: Reply())
         let sleeper: Int? = try state.withLock { state throws(PostgresError) in
             try state.lane.admit(job, under: settings)
-            let isAwaited = !state.gathering.isEmpty && state.lane.queue.count < Company.enough
+            let isAwaited = !state.lane.gathering.isEmpty && state.lane.queue.count < Company.enough
             return isAwaited ? nil : state.lane.board.takeSleeper()
         }
         engine.wake(sleeper)
@@ -206,7 +201,7 @@ extension PostgresWriteLane: LinkLane {
 
     func linkIsDown(_ link: Int) {
         let sleeper = state.withLock { state -> Int? in
-            state.gathering.remove(link)
+            state.lane.gathering.remove(link)
             state.lane.board.markDown(link)
             // What it waited with, or was woken for, is another's now.
             return state.lane.queue.isEmpty && state.doubtful.isEmpty ? nil : state.lane.board.takeSleeper()
@@ -220,11 +215,11 @@ extension PostgresWriteLane: LinkLane {
         guard inFlight == 0 else { return .none }
         let (doubtful, jobs, isWaiting) = state.withLock { state -> ([Job], [Job], Bool) in
             if state.awaitsCompany(settings) {
-                state.gathering.insert(link)
+                state.lane.gathering.insert(link)
                 state.lane.board.markAsleep(link, inFlight: 0)
                 return ([], [], true)
             }
-            state.gathering.remove(link)
+            state.lane.gathering.remove(link)
             let doubtful = state.doubtful.filter { !$0.isAnswered }
             state.doubtful = []
             var jobs: [Job] = []
