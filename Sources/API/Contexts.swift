@@ -24,10 +24,14 @@ package struct AppContext: RequestContext {
     /// Address of the other end of the connection, which may be a proxy.
     let peer: String?
 
+    /// One for all, since ``BeginRequest`` is the outermost layer and makes each its own.
+    private static let unbegun = AuditEvent.RequestInfo(
+        id: Tenancy.RequestID.make(at: Date(), .system), method: "", route: "")
+
     package init(source: ApplicationRequestContextSource) {
         coreContext = CoreRequestContextStorage(source: source)
         now = Date()
-        request = AuditEvent.RequestInfo(id: Tenancy.RequestID.make(at: now, .system), method: "", route: "")
+        request = Self.unbegun
         peer = source.channel.remoteAddress?.ipAddress
     }
 }

@@ -37,7 +37,11 @@ struct OAuthForm: Sendable {
         var parameters: [(name: String, value: String)] = []
         parameters.reserveCapacity(8)
         var repeated: Set<String> = []
-        for pair in bytes.split(separator: UInt8(ascii: "&")) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let pair = rest.prefix { $0 != UInt8(ascii: "&") }
+            rest = rest[pair.endIndex...].dropFirst()
+            if pair.isEmpty { continue }
             guard parameters.count < Self.mostParameters else {
                 throw OAuthError(.invalidRequest, "There are too many parameters.", reason: "too_many_parameters")
             }
