@@ -1,5 +1,6 @@
 import Foundation
 import Postgres
+import Synchronization
 import Testing
 
 /// Rows that writers change and the events that record it, all hidden from other organizations.
@@ -300,6 +301,26 @@ struct LaneTests {
                     #expect(.now - again < .milliseconds(200))
                     #expect(!lane.counters.isReady)
                 }
+            }
+        }
+    }
+
+    @Test("a slow statement holds up nobody for long: another connection takes those who came after it")
+    func slowNeighbour() async throws {
+        try await withReadLane(PostgresSettings(conninfo: try ScratchDatabase.adminConninfo())) { lane in
+            _ = try await lane.query("SELECT 1")
+            let isOver = Atomic(false)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    _ = try await lane.query("SELECT pg_sleep(1.5)")
+                    isOver.store(true, ordering: .relaxed)
+                }
+                try await Task.sleep(for: .milliseconds(100))
+                for number in 0..<50 {
+                    #expect(try await lane.query("SELECT \(number) AS v").first?.decode("v") == number)
+                }
+                #expect(!isOver.load(ordering: .relaxed))
+                try await group.waitForAll()
             }
         }
     }
