@@ -316,6 +316,8 @@ struct LinkBoard: Sendable {
         var isUp = false
         var isAsleep = false
         var inFlight = 0
+        /// When that was sent.
+        var busySince = ContinuousClock.now
     }
 
     private var links: [Standing]
@@ -330,9 +332,11 @@ struct LinkBoard: Sendable {
     /// Whether nothing is in flight on any link.
     var isIdle: Bool { links.allSatisfy { $0.inFlight == 0 } }
 
-    /// Whether something is in flight; what a link that asks for work had in flight does not count.
-    func isAnyInFlight(besides asking: Int? = nil) -> Bool {
-        links.indices.contains { $0 != asking && links[$0].inFlight > 0 }
+    /// Whether a link sent something less than `time` ago and is still under way with it; the one that asks for work is not.
+    func isAnyUnderWay(besides asking: Int? = nil, since time: Duration) -> Bool {
+        links.indices.contains { link in
+            link != asking && links[link].inFlight > 0 && links[link].busySince + time > .now
+        }
     }
 
     func hasBeenDown(for duration: Duration) -> Bool {
@@ -356,6 +360,7 @@ struct LinkBoard: Sendable {
     mutating func markBusy(_ link: Int, inFlight: Int) {
         links[link].isAsleep = false
         links[link].inFlight = inFlight
+        links[link].busySince = .now
     }
 
     mutating func markAsleep(_ link: Int, inFlight: Int) {

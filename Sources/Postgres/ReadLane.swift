@@ -29,8 +29,8 @@ package final class PostgresReadLane: Sendable {
     private enum Company {
         /// So many wait for nobody.
         static let enough = 16
-        /// How long a flight may hold up those who came after it, at most, and how often a free connection looks while one
-        /// is under way: far longer than most flights take.
+        /// A flight that takes longer is left to itself: nobody waits for that connection any more. Far longer than most
+        /// take. A member waits up to twice as long, since a free connection looks as often.
         static let patience = Duration.milliseconds(2)
     }
 
@@ -77,7 +77,8 @@ package final class PostgresReadLane: Sendable {
         let sleeper: Int? = try state.withLock { state throws(PostgresError) in
             try state.admit(job, under: settings)
             let isAwaited =
-                !state.gathering.isEmpty && state.board.isAnyInFlight() && state.queue.count < Company.enough
+                !state.gathering.isEmpty && state.board.isAnyUnderWay(since: Company.patience)
+                && state.queue.count < Company.enough
             return isAwaited ? nil : state.board.takeSleeper()
         }
         engine.wake(sleeper)
@@ -114,13 +115,15 @@ extension PostgresReadLane: LinkLane {
 
     func takeWork(for link: Int, inFlight: Int) -> LinkWork<[Job]> {
         guard inFlight == 0 else { return .none }
-        let (jobs, isWaiting) = state.withLock { state -> ([Job], Bool) in
-            if state.board.isAnyInFlight(besides: link),
+        let (jobs, isWaiting, sleeper) = state.withLock { state -> ([Job], Bool, Int?) in
+            if state.board.isAnyUnderWay(besides: link, since: Company.patience),
                 state.queue.isEmpty || state.hasFew(Company.enough, youngerThan: Company.patience, under: settings)
             {
-                state.gathering.insert(link)
+                // One that looks again is enough.
+                let isFirst = state.gathering.isEmpty || state.gathering.contains(link)
+                if isFirst { state.gathering.insert(link) }
                 state.board.markAsleep(link, inFlight: 0)
-                return ([], true)
+                return ([], isFirst, nil)
             }
             state.gathering.remove(link)
             var jobs: [Job] = []
@@ -132,8 +135,9 @@ extension PostgresReadLane: LinkLane {
             } else {
                 state.board.markBusy(link, inFlight: jobs.count)
             }
-            return (jobs, false)
+            return (jobs, false, state.queue.isEmpty ? nil : state.board.takeSleeper())
         }
+        engine.wake(sleeper)
         if isWaiting { return .later(Company.patience) }
         guard !jobs.isEmpty else { return .none }
         var chains: [Chain<[Job]>] = []
