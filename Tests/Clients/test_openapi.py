@@ -360,6 +360,8 @@ def run(fuzzed: Fuzzed, folder: Path, name: str, key: str | None, known: dict, *
         f"\nfigure: schemathesis with {name}: {sum(count for *_, count in done)} requests, {examples} examples of each of "
         f"{len({label for label, *_ in done})} operations, {len(well)} of which answered 2xx, "
         f"{time.monotonic() - begun:.0f} s, {'0 failures' if process.returncode == 0 else 'FAILED'}", flush=True)
+    if name in ("foreign", "none") and well:
+        return f"with {name} these answered: {sorted(well)}"
     if process.returncode == 0:
         return ""
     log = (fuzzed.stack.logs / "gatehouse-fuzzed.log").read_text(errors="replace")

@@ -42,11 +42,24 @@ struct IdentityProvidersEndpoint: Sendable {
         return request.reply(rows, id: \.id.uuid, Self.json)
     }
 
+    /// The kinds that are made here: trusted issuers have a collection of their own.
+    private enum StytchKind: String, CaseIterable {
+        case b2b = "stytch_b2b"
+        case consumer = "stytch_consumer"
+
+        var recorded: IdentityProviderRecord.Kind {
+            switch self {
+            case .b2b: .stytchB2B
+            case .consumer: .stytchConsumer
+            }
+        }
+    }
+
     private func create(_ call: AdminCall) async throws -> Response {
         var members = try await call.body()
-        let kind = members.required("kind") { $0.word("kind", of: IdentityProviderRecord.Kind.self) }
+        let kind = members.required("kind") { $0.word("kind", of: StytchKind.self) }
         let wanted = NewIdentityProvider(
-            kind: kind ?? .stytchB2B, name: members.requiredString("name"),
+            kind: (kind ?? .b2b).recorded, name: members.requiredString("name"),
             projectID: members.requiredString("project_id"), secret: Secret(members.requiredString("secret")),
             upstreamOrganization: members.string("organization_id"), baseURL: members.string("base_url"),
             authoritativeDomains: members.strings("authoritative_domains") ?? [])
@@ -130,9 +143,7 @@ struct IdentityProvidersEndpoint: Sendable {
     private static let draft = Schema.named(
         "NewIdentityProvider",
         .draft([
-            "kind": .words(
-                IdentityProviderRecord.Kind.stytchB2B.rawValue, IdentityProviderRecord.Kind.stytchConsumer.rawValue),
-            "name": .name, "project_id": .string, "secret": .string,
+            "kind": .words(StytchKind.self), "name": .name, "project_id": .string, "secret": .string,
             "organization_id": .string.optional.said("Stytch's organization, B2B only."), "base_url": .string.optional,
             "authoritative_domains": .array(of: .string).optional,
         ]))

@@ -7,7 +7,7 @@ extension Templates {
         <div class="reference">
         <h1>The admin API</h1>
         <p class="lead">Everything an administrator does, as JSON over HTTP below <code>{{base}}/v1</code>. For programs: <a href="{{documentURL}}">the same as OpenAPI 3.1</a>.</p>
-        <p>Every call carries an admin key: <code>Authorization: Bearer gh_…</code>. It needs the scope that stands at the call; an organization's key reaches its own organization alone, and everything else answers 404. <code>{org}</code> is an organization's id or slug.</p>
+        <p>Every call carries an admin key, <code>Authorization: Bearer gh_…</code>, or the access token of somebody with a role in the organization. It needs the scope that stands at the call; an organization's key reaches its own organization alone, and everything else answers 404. <code>{org}</code> is an organization's id or slug.</p>
         <p>Errors are problems (RFC 9457): <code>code</code> is for programs, <code>errors[].pointer</code> names the member that is wrong, <code>request_id</code> finds the call in the log. Lists take <code>limit</code> (1 to 200, else 50) and <code>cursor</code>. Every write takes <code>dry_run=true</code> and an <code>Idempotency-Key</code>, and answers with <code>Audit-Event</code>. A PATCH is a merge patch (RFC 7396).</p>
         <nav aria-label="Collections"><ul>
         {{#collections}}
