@@ -1,4 +1,5 @@
 import ArgumentParser
+import Keys
 
 /// The executable: one subcommand for each thing an operator does.
 @main
@@ -17,6 +18,11 @@ struct Gatehouse: AsyncParsableCommand {
               gatehouse serve                            on port 8001
             """,
         subcommands: [Serve.self, Migrate.self, Bootstrap.self, KeysCommand.self, OpenAPICommand.self])
+
+    static func main() async {
+        OpenSSLLibrary.keepUntilEnd()
+        await main(nil)
+    }
 }
 
 /// Why a command ends: one sentence, without a lesson on its usage.
